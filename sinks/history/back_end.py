@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Protocol
 
 from operators.errors import InUseError, LumenError
@@ -23,7 +22,18 @@ class HistoryError(InUseError):
 
 
 class AwayError(LumenError):
-    """The database does not answer now, or is locked; the work is tried again."""
+    """The database does not answer now, or is locked; the work is tried again.
+
+    Parameters
+    ----------
+    text : str
+    reason : str
+        A word for the count of errors.
+    """
+
+    def __init__(self, text: str, reason: str = "away") -> None:
+        self.reason = reason
+        super().__init__(text)
 
 
 class QueryEndedError(LumenError):
@@ -36,6 +46,15 @@ class BackEnd(Protocol):
     Every method raises `AwayError` where the database is away, and `HistoryError` where it cannot
     be used at all.
     """
+
+    def hold(self) -> None:
+        """Hold the store as its one writer until `close`.
+
+        Raises
+        ------
+        HistoryError
+            Another process holds it; its process id is named.
+        """
 
     def transaction(self) -> AbstractContextManager[None]:
         """All writes inside are kept together, or none is."""
@@ -55,38 +74,19 @@ class BackEnd(Protocol):
         """Return the rows of a query with parameters `:name`; `QueryEndedError` after `limit_s`."""
 
     def delete(self, table: Table, before: float, limit: int) -> int:
-        """Delete at most `limit` of the oldest rows before a time; return their number."""
+        """Delete at most `limit` rows before a time, the oldest of a rig first.
+
+        Returns
+        -------
+        int
+            Number of deleted rows.
+        """
+
+    def tidy(self) -> None:
+        """Return unused space to the disk, a small step, while nothing is to be written."""
 
     def size(self) -> int:
         """Return the size of the store (bytes)."""
 
     def close(self) -> None:
         """Close the connection."""
-
-
-def opened(dsn: str, *, read_only: bool = False, folder: Path | None = None) -> BackEnd:
-    """Open a store; a writer makes or migrates its tables first.
-
-    Parameters
-    ----------
-    dsn : str
-        `sqlite:PATH` or `postgresql://...`.
-    read_only : bool
-        Nothing is written; a store that does not exist is a `HistoryError`.
-    folder : Path, optional
-        Folder of relative paths; the working folder by default.
-
-    Raises
-    ------
-    HistoryError
-        The store is of another project or a newer version, damaged, or has no driver installed.
-    AwayError
-        The server does not answer.
-    """
-    if dsn.startswith("sqlite:"):
-        from sinks.history.sqlite_store import SqliteStore
-
-        return SqliteStore((folder or Path()) / dsn.removeprefix("sqlite:"), read_only=read_only)
-    from sinks.history.postgres_store import PostgresStore
-
-    return PostgresStore(dsn, read_only=read_only)
