@@ -89,7 +89,7 @@ class PostgresServer:
     def run(self, name: str, *arguments: str) -> str:
         """Run a program of PostgreSQL; return its output."""
         command = [str(self.programs / name), *arguments]
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             command, cwd=self.place, env=self.environ, capture_output=True, text=True,
             check=False, **self._user,
         )  # fmt: skip

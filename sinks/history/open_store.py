@@ -30,4 +30,10 @@ def opened(dsn: str, *, read_only: bool = False, folder: Path | None = None) -> 
         from sinks.history.sqlite_store import SqliteStore
 
         return SqliteStore((folder or Path()) / dsn.removeprefix("sqlite:"), read_only=read_only)
-    raise HistoryError("store.dsn: PostgreSQL is not part of this version; use sqlite:PATH")
+    try:
+        from sinks.history.postgres_store import PostgresStore
+    except ImportError:
+        raise HistoryError(
+            "store.dsn: postgresql needs pip install 'lumen-fusion[postgres]'"
+        ) from None
+    return PostgresStore(dsn, read_only=read_only)
