@@ -82,6 +82,9 @@ class BackEnd(Protocol):
             Number of deleted rows.
         """
 
+    def drop(self, table: Table, run: int, rig: int, first: float, last: float) -> None:
+        """Delete the rows of a run and rig from one time to another, both included."""
+
     def tidy(self) -> None:
         """Return unused space to the disk, a small step, while nothing is to be written."""
 

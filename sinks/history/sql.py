@@ -138,3 +138,12 @@ def delete(table: Table) -> str:
         f"DELETE FROM {table.name} WHERE ({key}) IN (SELECT {key} FROM {table.name}"
         f" WHERE {rig}{table.time} < :before ORDER BY {table.time} LIMIT :limit)"
     )
+
+
+@cache
+def drop(table: Table) -> str:
+    """Return the statement that deletes the rows of `:run`, `:rig` from `:first` to `:last`."""
+    return (
+        f"DELETE FROM {table.name} WHERE run = :run AND rig = :rig"
+        f" AND {table.time} BETWEEN :first AND :last"
+    )

@@ -17,7 +17,7 @@ from typing import Any
 from configs.files import LinkError, open_own
 from sinks.files.run_json import versions
 from sinks.history.back_end import MAX_QUERY_S, AwayError, HistoryError, QueryEndedError, Row
-from sinks.history.sql import MIGRATIONS, SQLITE, created, delete, insert
+from sinks.history.sql import MIGRATIONS, SQLITE, created, delete, drop, insert
 from sinks.history.tables import META, PROJECT, SCHEMA, Table
 
 if sys.platform != "win32":
@@ -182,6 +182,12 @@ class SqliteStore:
                 if values["limit"] > 0:
                     deleted += self._base.execute(sql, values).rowcount
         return deleted
+
+    def drop(self, table: Table, run: int, rig: int, first: float, last: float) -> None:
+        """Delete the rows of a run and rig from one time to another, both included."""
+        values = {"run": run, "rig": rig, "first": first, "last": last}
+        with self._errors():
+            self._base.execute(drop(table), values)
 
     def tidy(self) -> None:
         """Return unused pages to the disk, a small step, if they are many."""
