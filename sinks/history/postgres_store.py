@@ -26,7 +26,7 @@ from configs.dsn import EXPECTED, is_postgres, public_dsn, secrets_of
 from configs.inert import inert
 from sinks.files.run_json import versions
 from sinks.history.back_end import MAX_QUERY_S, AwayError, HistoryError, QueryEndedError, Row
-from sinks.history.sql import MIGRATIONS, POSTGRES, by_rig, created, on_conflict
+from sinks.history.sql import MIGRATIONS, POSTGRES, by_rig, created, drop, on_conflict
 from sinks.history.tables import META, MINUTE, PROJECT, SCHEMA, TABLES, Table
 
 MIN_SERVER = 120_000
@@ -182,7 +182,7 @@ class PostgresStore:
         with cursor.copy(copy_sql) as copy:
             copy.set_types([_TYPES[column.type] for column in table.columns])
             write_row = copy.write_row
-            for row in _storable(table, rows):
+            for row in rows:
                 write_row(row)
 
     def numbers(self, kind: str, texts: Sequence[str]) -> dict[str, int]:
@@ -195,14 +195,13 @@ class PostgresStore:
                 new = list(dict.fromkeys(texts))
             with self._errors():
                 session = self._connected()
-                stored = {_without_nul(text): text for text in new}
                 self._limit(session, self._write_s)
                 find = "SELECT text, id FROM name WHERE kind = %s AND text = ANY(%s)"
-                found: dict[str, int] = dict(session.execute(find, (kind, list(stored))).fetchall())
-                for text in stored.keys() - found.keys():
+                found: dict[str, int] = dict(session.execute(find, (kind, new)).fetchall())
+                for text in (text for text in new if text not in found):
                     add = "INSERT INTO name (kind, text) VALUES (%s, %s) RETURNING text, id"
                     found.update(session.execute(add, (kind, text)).fetchall())
-            known.update({(kind, text): found[_without_nul(text)] for text in new})
+            known.update({(kind, text): found[text] for text in new})
         return {text: known[kind, text] for text in texts}
 
     def rows(
@@ -232,6 +231,14 @@ class PostgresStore:
                 if values["limit"] > 0:
                     deleted += session.execute(_delete(table).encode(), values).rowcount
         return deleted
+
+    def drop(self, table: Table, run: int, rig: int, first: float, last: float) -> None:
+        """Delete the rows of a run and rig from one time to another, both included."""
+        values = {"run": run, "rig": rig, "first": first, "last": last}
+        with self._errors():
+            session = self._connected()
+            self._limit(session, self._write_s)
+            session.execute(_percent_form(drop(table)).encode(), values)
 
     def tidy(self) -> None:
         """Leave unused space to the server, whose own process reuses it."""
@@ -397,19 +404,6 @@ class PostgresStore:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return inert(" ".join(text.split()))
-
-
-def _without_nul(value: Any) -> Any:
-    """Return a text that PostgreSQL can hold: it has no NUL."""
-    return value.replace("\0", "\N{SYMBOL FOR NULL}") if isinstance(value, str) else value
-
-
-def _storable(table: Table, rows: Sequence[Row]) -> Sequence[Row]:
-    """Return rows without NUL in their texts; those without one are not copied."""
-    for index, column in enumerate(table.columns):
-        if column.type == "text" and "\0" in "".join(row[index] or "" for row in rows):
-            return [tuple(map(_without_nul, row)) for row in rows]
-    return rows
 
 
 @cache

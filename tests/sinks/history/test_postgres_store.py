@@ -18,7 +18,7 @@ from sinks.history import postgres_store
 from sinks.history.back_end import AwayError, HistoryError
 from sinks.history.open_store import opened
 from sinks.history.postgres_store import PostgresStore
-from sinks.history.tables import EVIDENCE, MINUTE, TICK
+from sinks.history.tables import MINUTE, TICK
 from tests.support.waiting import until
 
 NULLS = (None,) * 7
@@ -305,13 +305,6 @@ def test_two_writers_that_begin_together_make_one_store(dsn: str) -> None:
         thread.join()
         assert list(one.rows("SELECT count(*) FROM meta")) == [(3,)]
         one.close()
-
-
-def test_texts_with_nul_are_kept_readable(store: PostgresStore) -> None:
-    row = (1, 2, 3, 4.0, "firing", "risk", None, None, None, "a\0b", "{}", 4.0)
-    plain = (*row[:3], 5.0, *row[4:9], "plain", *row[10:])
-    store.write(EVIDENCE, [row, plain])
-    assert list(store.rows("SELECT quote FROM evidence ORDER BY ts")) == [("a\u2400b",), ("plain",)]
 
 
 def test_views_have_times_with_their_zone(store: PostgresStore) -> None:
