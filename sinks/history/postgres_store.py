@@ -46,7 +46,6 @@ _LINE = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval":
          "keepalives_count": "3", "tcp_user_timeout": "25000"}  # fmt: skip
 _TYPES = {"integer": "int8", "real": "float8", "text": "text"}
 _PARAMETER = re.compile(r"'[^']*'|::|:([a-z_]+)|%")
-_TIMES = {"ts", "released", "since", "reset_at", "known", "started"}
 _REASONS = {
     "25006": "read_only", "40001": "locked", "40P01": "locked", "55P03": "locked", "53100": "full",
     "53200": "memory", "53300": "connections", "57014": "slow",
@@ -345,7 +344,7 @@ class PostgresStore:
                 f"SELECT pg_advisory_xact_lock({_LOCK})".encode(), (f"{PROJECT} schema",)
             )
             if not self._tables(session):
-                for statement in (*created(POSTGRES), *_views()):
+                for statement in created(POSTGRES):
                     session.execute(statement.encode())
                 self.write(META, [("project", PROJECT), ("schema", str(SCHEMA))])
             for older in range(self._check_schema(session), SCHEMA):
@@ -461,14 +460,3 @@ def _percent_form(sql: str) -> str:
         return found[0].replace("%", "%%")
 
     return _PARAMETER.sub(changed, sql)
-
-
-def _views() -> list[str]:
-    """Return a view for each table with a time: its columns, and its times as `timestamptz`."""
-    statements = []
-    for table in TABLES:
-        times = [c.name for c in table.columns if c.name in _TIMES]
-        if times:
-            at = ", ".join(f"to_timestamp({name}) AS {name}_at" for name in times)
-            statements.append(f"CREATE VIEW {table.name}_at AS SELECT *, {at} FROM {table.name}")
-    return statements

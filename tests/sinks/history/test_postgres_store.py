@@ -308,8 +308,9 @@ def test_two_writers_that_begin_together_make_one_store(dsn: str) -> None:
 
 
 def test_views_have_times_with_their_zone(store: PostgresStore) -> None:
-    store.write(TICK, [_tick(1_767_225_600.5)])
-    (row,) = store.rows("SELECT ts, ts_at, released_at FROM tick_at")
+    run, rig = store.numbers("run", ["r"])["r"], store.numbers("rig", ["main"])["main"]
+    store.write(TICK, [(run, rig, *_tick(1_767_225_600.5)[2:])])
+    (row,) = store.rows("SELECT ts, ts_at, released_at FROM ticks WHERE rig = 'main'")
     assert row[0] == 1_767_225_600.5
     assert row[1] == datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
     assert (row[2] - row[1]).total_seconds() == 1.0
