@@ -17,6 +17,7 @@ GROUPS = {
         "run": "run a configuration",
         "replay": "replay bare recordings with a derived configuration",
         "record": "write the live streams of a configuration to a tape only",
+        "store": "keep the history of runs in a database",
     },
     "look": {
         "watch": "show a running flow in the terminal, once a second",

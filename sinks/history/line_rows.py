@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from operators.lyapunov import lyapunov_v
+from operators.types import Mode
 from sinks.history.back_end import Row
 from sinks.history.tables import BRIDGE, DEAD, EVIDENCE, MINUTE, SIGNAL, SYNC, TICK, Table
 
@@ -33,7 +34,7 @@ class _SignalPart(msgspec.Struct, gc=False):
     value: float | None
     sd: float | None
     systematic_sd: float | None
-    mode: str
+    mode: Mode
     live: _Count
     weights: msgspec.Raw
 
@@ -49,7 +50,7 @@ class _Indicators(msgspec.Struct, gc=False):
 class _TickPart(msgspec.Struct, gc=False):
     ts: float
     released: float
-    mode: str
+    mode: Mode
     live: _Count
     signals: dict[str, _SignalPart]
     indicators: _Indicators

@@ -33,6 +33,8 @@ _STEPS = 10_000
 _FREE = 0.25
 """Share of unused pages from which on they are returned to the disk."""
 _TIDY_PAGES = 500
+LOG_ENDINGS = ("-wal", "-shm")
+"""Endings of the files that SQLite keeps beside an open store."""
 _NO_FILE = "not a plain file; name another in store.dsn"
 _FOREIGN = "not of this project; name another file in store.dsn"
 _DAMAGED = "damaged, or no SQLite file; restore a snapshot, or move it away and rebuild the store"
@@ -46,6 +48,33 @@ _REASONS = {
     sqlite3.SQLITE_PROTOCOL: "locked",
     sqlite3.SQLITE_NOMEM: "memory",
 }
+
+
+def held(path: Path) -> int:
+    """Return the lock of a store as a descriptor, which holds it until it is closed.
+
+    Raises
+    ------
+    HistoryError
+        Another process holds it; its process id is named.
+    """
+    name = path.with_name(path.name + ".lock")
+    try:
+        lock = open_own(name, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise HistoryError(f"{name}: {error.strerror}") from error
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(lock, 64, 0).strip().decode("ascii", "replace")
+            os.close(lock)
+            raise HistoryError(
+                f"{path}: process {holder or '?'} writes it; end that process first"
+            ) from error
+    os.truncate(lock, 0)
+    os.write(lock, b"%d\n" % os.getpid())
+    return lock
 
 
 class SqliteStore:
@@ -98,22 +127,7 @@ class SqliteStore:
         HistoryError
             Another process holds it; its process id is named.
         """
-        path = self.path.with_name(self.path.name + ".lock")
-        try:
-            self._lock = open_own(path, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise HistoryError(f"{path}: {error.strerror}") from error
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                holder = os.pread(self._lock, 64, 0).strip().decode("ascii", "replace")
-                self._release()
-                raise HistoryError(
-                    f"{self.path}: process {holder or '?'} writes it; end that process first"
-                ) from error
-        os.truncate(self._lock, 0)
-        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+        self._lock = held(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -208,9 +222,6 @@ class SqliteStore:
         """Close the file and release it."""
         with suppress(sqlite3.Error):
             self._base.close()
-        self._release()
-
-    def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
