@@ -6,7 +6,7 @@ SHELL := bash
 .PHONY: help demo live test check native bench peers jack postgres browser tables polars lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
-	tune.bridge autotune.bridge autotune.risk chaos.delay chaos.jitter chaos.spike \
+	tune.bridge autotune.bridge autotune.risk pg.init pg.migrate chaos.delay chaos.jitter chaos.spike \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
@@ -158,6 +158,13 @@ autotune.bridge: $(READY)  #= lumen tune --method rules [$BRIDGE]
 
 autotune.risk: $(READY)  #= lumen tune --entropy [$ENTROPY] [$BRIDGE]
 	@$(BIN)/python -m ops tune --entropy $(ENTROPY) $(BRIDGE)
+
+pg.init: $(READY)  #= lumen store init
+	@$(BIN)/python -m ops store init
+
+pg.migrate: $(READY)  #= lumen store migrate
+	@$(BIN)/python -m ops store migrate
+
 chaos.delay: $(READY)  #= lumen chaos delay [$IN $OUT]
 	@$(BIN)/python -m ops chaos delay $(IN) $(OUT)
 

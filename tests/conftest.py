@@ -39,6 +39,15 @@ def postgres() -> Iterator[postgres_server.PostgresServer]:
         yield server
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the address of a history that does not exist yet, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'history.sqlite'}"
+    address: str = request.getfixturevalue("postgres").new_database()
+    return address
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print one line for each kind of skipped test; workers report to the controller."""
     reports = terminalreporter.stats.get("skipped", [])

@@ -27,7 +27,7 @@ from configs.inert import inert
 from sinks.files.run_json import versions
 from sinks.history.back_end import MAX_QUERY_S, AwayError, HistoryError, QueryEndedError, Row
 from sinks.history.sql import MIGRATIONS, POSTGRES, by_rig, created, drop, on_conflict
-from sinks.history.tables import META, MINUTE, PROJECT, SCHEMA, TABLES, Table
+from sinks.history.tables import META, MINUTE, NAME, PROJECT, SCHEMA, TABLES, Table
 
 MIN_SERVER = 120_000
 """The oldest supported server: 12."""
@@ -53,6 +53,7 @@ _REASONS = {
 """Errors after which the work is tried again, by SQLSTATE."""
 _AWAY_CLASSES = ("08", "53", "57", "58")
 _FOREIGN = "not of this project; name another database or schema in store.dsn"
+_NEXT_NUMBER = "SELECT setval(pg_get_serial_sequence('name', 'id'), (SELECT max(id) FROM name))"
 _LOCK = "hashtext(%s), hashtext(current_schema())"
 
 
@@ -166,6 +167,8 @@ class PostgresStore:
             with self._session.cursor() as cursor:
                 self._copy(cursor, table, batch)
                 cursor.execute(_from_new(table).encode())
+                if table is NAME:  # the next number that the server gives is beyond those written
+                    cursor.execute(_NEXT_NUMBER.encode())
 
     def _copy(self, cursor: psycopg.Cursor[Row], table: Table, rows: Sequence[Row]) -> None:
         """Fill the temporary table; each commit empties it."""

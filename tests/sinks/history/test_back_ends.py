@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,13 +36,9 @@ def _count(store: BackEnd, table: Table) -> int:
     return int(_all(store, f"SELECT count(*) FROM {table.name}")[0][0])
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a store that does not exist yet."""
-    if request.param == "sqlite":
-        return f"sqlite:{tmp_path / 'history.sqlite'}"
-    address: str = request.getfixturevalue("postgres").new_database()
-    return address
+@pytest.fixture
+def dsn(any_dsn: str) -> str:
+    return any_dsn
 
 
 @pytest.fixture
@@ -121,6 +116,12 @@ def test_a_row_that_does_not_fit_leaves_nothing(opens: Opens) -> None:
         store.write(TICK, [_tick(1.0)])
         store.write(TICK, [(1, 2, None, 2.0, "fused", 3, *NULLS)])
     assert _count(store, TICK) == 0
+
+
+def test_numbers_go_on_beyond_names_that_were_written(opens: Opens) -> None:
+    store = opens()
+    store.write(NAME, [(41, "rig", "a"), (40, "rule", "a")])
+    assert store.numbers("rig", ["a", "b"]) == {"a": 41, "b": 42}
 
 
 def test_numbers_last_and_differ_by_kind(opens: Opens) -> None:
