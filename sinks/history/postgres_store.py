@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -35,6 +36,8 @@ WRITE_S = 60.0
 """A statement that writes is ended after this time."""
 MAX_NUMBERS = 200_000
 """Numbers of names that are kept in memory."""
+HOLD_S = 1.0
+"""The lock of another process is waited for so long."""
 MIN_SECRET = 4
 """Shorter passwords are not searched for in messages: they are a part of many words."""
 _SESSION = (
@@ -118,7 +121,11 @@ class PostgresStore:
             session = self._connected()
             if not self._locked(session):
                 self._end_own(session)
-                if not self._locked(session):
+                # The server notices the end of a killed process a little later.
+                end = time.monotonic() + HOLD_S
+                while not (locked := self._locked(session)) and time.monotonic() < end:
+                    time.sleep(0.02)
+                if not locked:
                     holder = next(iter(self._holders(session)), (0, "?"))[1]
                     named = holder.split()[1] if holder.startswith("lumen ") else holder
                     raise HistoryError(
@@ -259,9 +266,12 @@ class PostgresStore:
 
     def close(self) -> None:
         """Close the connection and release the store."""
-        self._held = False
         if self._session is not None:
+            if self._held:  # the server ends a session after its client
+                with suppress(psycopg.Error):
+                    self._session.execute("SELECT pg_advisory_unlock_all()")
             self._session.close()
+        self._held = False
 
     def _connected(self) -> psycopg.Connection[Row]:
         """Return the session, a new one if the last was lost."""

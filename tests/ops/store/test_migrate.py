@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from sinks.history.migration import migrate
 from sinks.history.open_store import opened
 from sinks.history.tables import META, TABLES, TICK
 from tests.support.demo_history import fill
-from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,21 +110,110 @@ print("done", flush=True)
 
 
 def test_kills_lose_and_double_nothing(source: str, any_dsn: str) -> None:
-    for delay in (0.0, 0.05, 0.2, 0.0):
-        process = subprocess.Popen(
-            [sys.executable, "-c", CODE, source, any_dsn], cwd=ROOT, stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        with pytest.raises(subprocess.TimeoutExpired) if delay else _nothing():
-            process.wait(delay or None) if delay else None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        assert line in (b"name\n", b"run\n", b"tick\n", b"")
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, source, any_dsn], cwd=ROOT, capture_output=True, check=True
-    )
+    command = [sys.executable, "-c", CODE, source, any_dsn]
+    for last in ("name", "tick", "signal", "sync", "minute"):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert f"{last}\n" in iter(process.stdout.readline, "")
+            process.kill()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     assert done.stdout.endswith(b"done\n")
     with closing(opened(source)) as first, closing(opened(any_dsn)) as second:
         assert _rows(second) == _rows(first)
+
+
+def test_a_server_that_crashes_between_pages_loses_and_doubles_nothing(
+    source: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration, "PAGE", 300)
+    target = postgres.new_database()
+
+    def crash(name: str, rows: int) -> None:
+        if name == "tick":
+            postgres.stop("immediate")
+
+    try:
+        with (
+            closing(opened(source)) as old,
+            closing(opened(target, unfinished=True)) as new,
+            pytest.raises(AwayError),
+        ):
+            migrate(old, new, crash)
+    finally:
+        postgres.start()
+    _copy(source, target)
+    with closing(opened(source)) as first, closing(opened(target)) as second:
+        assert _rows(second) == _rows(first)
+
+
+def test_a_target_with_rows_is_refused(source: str, any_dsn: str) -> None:
+    with closing(opened(any_dsn)) as store:
+        store.write(TICK, [(1, 2, 3.0, 4.0, "fused", 1, *(None,) * 7)])
+    with pytest.raises(HistoryError, match="the target has rows in tick; name an empty store"):
+        _copy(source, any_dsn)
+
+
+def test_a_source_that_changed_meanwhile_is_refused(
+    source: str, any_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(opened(any_dsn)) as store, monkeypatch.context() as patched:
+        _ends_after(patched, type(store), 1)
+        with pytest.raises(AwayError):
+            _copy(source, any_dsn)
+    with closing(opened(source)) as store:
+        fill(store, run="third")
+    with pytest.raises(HistoryError, match="the source has changed since the copy began"):
+        _copy(source, any_dsn)
+
+
+def test_a_store_that_is_written_or_the_same_is_refused(source: str, any_dsn: str) -> None:
+    with closing(opened(source)) as held:
+        held.hold()
+        with pytest.raises(HistoryError, match=f"process {os.getpid()} writes it"):
+            _copy(source, any_dsn)
+    with pytest.raises(HistoryError, match=f"process {os.getpid()} writes it"):
+        _copy(source, source)
+
+
+def test_counts_that_differ_are_named(
+    source: str, any_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(opened(any_dsn)) as store:
+        kind: Any = type(store)
+    write = kind.write
+
+    def losing(self: BackEnd, table: Any, rows: Any) -> None:
+        write(self, table, rows[1:] if table is TICK else rows)
+
+    monkeypatch.setattr(kind, "write", losing)
+    with pytest.raises(
+        HistoryError, match=r"the counts differ after the copy: tick 1,797 of 1,798"
+    ):
+        _copy(source, any_dsn)
+
+
+def test_the_command_copies_and_prints_no_password(
+    source: str, any_dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUMEN_STORE_DSN", any_dsn)
+    assert lumen.main(["store", "init"]) == 0
+    assert lumen.main(["store", "migrate", "--store", source]) == 0
+    printed = capsys.readouterr()
+    assert "tick             1,798" in printed.out
+    assert "rows, counts equal: " in printed.out
+    assert not any(text in printed.out + printed.err for text in (PASSWORD, ESCAPED))
+    monkeypatch.delenv("LUMEN_STORE_DSN")
+    with pytest.raises(SystemExit) as ended:
+        lumen.main(["store", "migrate", "--store", source])
+    assert ended.value.code == 2
+    assert "the target is missing: give --to, or set $LUMEN_STORE_DSN" in capsys.readouterr().err
+
+
+def test_no_store_is_made_in_place_of_a_source(
+    tmp_path: Path, any_dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone.sqlite"
+    with pytest.raises(SystemExit):
+        lumen.main(["store", "migrate", "--store", f"sqlite:{gone}", "--to", any_dsn])
+    assert "there is no store yet" in capsys.readouterr().err
+    assert not gone.exists()
