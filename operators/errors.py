@@ -9,6 +9,7 @@
     │   ├── StoreError              a recovery store (flows.store)
     │   ├── TapError                the folder of a tap or tape (sources.tape.writer)
     │   ├── HistoryError            the history (sinks.history.back_end)
+    │   │   └── NoStoreError        one that is not made yet
     │   ├── HttpPortError           the port of the exporter (sinks.exporter.server)
     │   └── MidiPortError           a MIDI port; also OSError (sources.midi.port)
     ├── SourceError                 input that cannot be read

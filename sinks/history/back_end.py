@@ -21,6 +21,10 @@ class HistoryError(InUseError):
     """A history store that cannot be used: foreign, newer, damaged, or held by another process."""
 
 
+class NoStoreError(HistoryError):
+    """A store that is not made yet."""
+
+
 class AwayError(LumenError):
     """The database does not answer now, or is locked; the work is tried again.
 

@@ -52,7 +52,7 @@ MAX_STEP = 4 << 20
 MAX_DELETED = 5_000
 """Rows of one table that are deleted in one transaction."""
 POLL_S = 1.0
-RETRY_S = 2.0
+RETRY_S = 1.0
 PATIENCE_S = 10.0
 """At the end of a run, a database that is away is waited for so long."""
 BEAT_S = 5.0

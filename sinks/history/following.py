@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from configs.schema import Config
 from operators.records import Packet
 from sinks.files.parts import part_folder
 from sinks.files.progress import settle
-from sinks.history.back_end import AwayError
+from sinks.history.back_end import AwayError, NoStoreError
 from sinks.history.follower import FollowSettings
 from sinks.history.open_store import opened
 from sinks.send.child_process import ChildProcess
@@ -109,8 +110,6 @@ class Following:
 
 def _check(dsn: str) -> None:
     """Refuse a file that is no store of this project, before anything starts."""
-    if dsn.startswith("sqlite:") and Path(dsn.removeprefix("sqlite:")).exists():
-        try:
+    if dsn.startswith("sqlite:"):
+        with suppress(NoStoreError, AwayError):
             opened(dsn, read_only=True).close()
-        except AwayError:
-            return

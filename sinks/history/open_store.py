@@ -19,7 +19,7 @@ def opened(
     dsn : str
         `sqlite:PATH` or `postgresql://...`.
     read_only : bool
-        Nothing is written; a store that does not exist is a `HistoryError`.
+        Nothing is written; a store that does not exist is a `NoStoreError`.
     folder : Path, optional
         Folder of relative paths; the working folder by default.
     unfinished : bool

@@ -16,7 +16,14 @@ from typing import Any
 
 from configs.files import LinkError, open_own
 from sinks.files.run_json import versions
-from sinks.history.back_end import MAX_QUERY_S, AwayError, HistoryError, QueryEndedError, Row
+from sinks.history.back_end import (
+    MAX_QUERY_S,
+    AwayError,
+    HistoryError,
+    NoStoreError,
+    QueryEndedError,
+    Row,
+)
 from sinks.history.sql import MIGRATIONS, SQLITE, created, delete, drop, insert
 from sinks.history.tables import META, PROJECT, SCHEMA, Table
 
@@ -35,6 +42,7 @@ _FREE = 0.25
 _TIDY_PAGES = 500
 LOG_ENDINGS = ("-wal", "-shm")
 """Endings of the files that SQLite keeps beside an open store."""
+_NO_STORE = "there is no store yet"
 _NO_FILE = "not a plain file; name another in store.dsn"
 _FOREIGN = "not of this project; name another file in store.dsn"
 _DAMAGED = "damaged, or no SQLite file; restore a snapshot, or move it away and rebuild the store"
@@ -236,7 +244,7 @@ class SqliteStore:
             # The file is not opened here: closing it would release the locks of this process.
             found = self.path.lstat()
         except FileNotFoundError:
-            raise HistoryError(f"{self.path}: there is no store yet") from None
+            raise NoStoreError(f"{self.path}: {_NO_STORE}") from None
         except LinkError as error:
             raise HistoryError(f"{self.path}: {_NO_FILE}") from error
         except OSError as error:
@@ -260,6 +268,8 @@ class SqliteStore:
         base.execute("PRAGMA trusted_schema = OFF")
         if self._read_only:
             base.execute("PRAGMA query_only = ON")
+            if not self._tables():  # its maker was killed
+                raise NoStoreError(f"{self.path}: {_NO_STORE}")
             self._check_schema()
             return
         if not self._pragma("page_count"):

@@ -15,7 +15,7 @@ from sinks.history.back_end import AwayError, HistoryError, QueryEndedError
 from sinks.history.open_store import opened
 from sinks.history.sql import MIGRATIONS
 from sinks.history.sqlite_store import SqliteStore
-from sinks.history.tables import MINUTE, NAME, PLACE, SIGNAL, TICK, Table
+from sinks.history.tables import DEAD, MINUTE, NAME, PLACE, RUN, SIGNAL, TICK, Table
 
 NULLS = (None,) * 7
 
@@ -90,13 +90,24 @@ def test_old_rows_go_in_steps_and_those_of_each_rig(path: Path) -> None:
         SIGNAL,
         [(1, 2, float(k), s, 0.0, None, None, "fused", 2, "{}") for k in range(9) for s in (7, 8)],
     )
-    store.write(MINUTE, [_minute(1, 60.0 * k, 1.0) for k in range(10)])
+    store.write(MINUTE, [_minute(1, 60.0 * k, 1.0) for k in range(1, 11)])
     assert [store.delete(TICK, 6.0, 8) for _ in range(4)] == [8, 8, 2, 0]
     assert [store.delete(SIGNAL, 2.0, 3) for _ in range(3)] == [3, 1, 0]
-    assert store.delete(MINUTE, 120.0, 5000) == 2
+    assert store.delete(MINUTE, 180.0, 5000) == 2
     kept = store.rows("SELECT run, rig, min(ts), count(*) FROM tick GROUP BY run, rig")
     assert list(kept) == [(run, rig, 6.0, 4) for run, rig in rigs]
     assert [r[0] for r in store.rows("SELECT DISTINCT ts FROM signal ORDER BY ts")][:2] == [2, 3]
+    store.close()
+
+
+def test_a_row_without_a_time_is_as_old_as_its_run(path: Path) -> None:
+    store = SqliteStore(path)
+    store.write(RUN, [(1, 100.0, ""), (2, 300.0, "")])
+    letter = ("receive", "json", "?", "w", 1)
+    store.write(DEAD, [(run, 2, 0, byte, 0.0, *letter) for run in (1, 2) for byte in (0, 9)])
+    assert store.delete(DEAD, 100.0, 9) == 0
+    assert store.delete(DEAD, 200.0, 9) == 2
+    assert list(store.rows("SELECT DISTINCT run FROM dead")) == [(2,)]
     store.close()
 
 
