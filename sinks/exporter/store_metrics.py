@@ -19,6 +19,8 @@ from sinks.files.progress import FINAL, TAKEN, Final, TakenIn, final_of, taken_o
 
 STALE_S = 20.0
 """Age from which on the report of the follower is that of a dead one."""
+NAMES = ("up", "lag_seconds", "rows_total", "rows_lost_total", "size_bytes", "errors_total")
+"""Names of the metrics, after `fusion_store_`."""
 T = TypeVar("T")
 
 

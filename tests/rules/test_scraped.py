@@ -2,12 +2,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.exporter import bridge_metrics
 from sinks.exporter.metrics import AGE, FAMILIES, LATENESS
+from sinks.exporter.store_metrics import NAMES
 from tests.support import scraped
 
 
 def test_the_scrape_has_every_metric_there_is():
     everything = {family.name for family in FAMILIES + bridge_metrics.FAMILIES}
-    everything |= {AGE, bridge_metrics.TICKS}
+    everything |= {AGE, bridge_metrics.TICKS, *(f"fusion_store_{name}" for name in NAMES)}
     histograms = (LATENESS, bridge_metrics.JITTER, bridge_metrics.SCRAPES)
     everything |= {f"{name}_{part}" for name in histograms for part in ("bucket", "sum", "count")}
     assert everything == scraped.series().keys()

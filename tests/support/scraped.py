@@ -5,14 +5,18 @@ Rules, dashboards and pages that name a metric are held against it.
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.inputs import MidiStream, OscStream, UreStream
+from configs.outputs import OutputConfig, StoreConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
 from operators.records import Packet
@@ -20,6 +24,7 @@ from sinks.conductor.tick_counts import PlayedTicks, TickTotals
 from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import MetricsPage
+from sinks.files.progress import TakenIn
 from tests.contract import rich
 from tests.support.bridge_frames import status
 from tests.support.signals import Source, every, run
@@ -39,8 +44,8 @@ STUDIO = (
 )  # fmt: skip
 
 
-def config() -> Config:
-    """The studio's rig as a live configuration."""
+def config(folder: str = "out") -> Config:
+    """The studio's rig as a live configuration, with a history."""
     members = {m.channel: MemberConfig(group=m.group) for m in PLAN.members}
     return Config(
         version=2,
@@ -52,6 +57,8 @@ def config() -> Config:
         ],
         signals={"pulse": SignalConfig(members=members)},
         facts=list(PLAN.facts),
+        output=OutputConfig(dir=folder),
+        store=StoreConfig(dsn="sqlite:history.sqlite"),
     )
 
 
@@ -60,11 +67,15 @@ def text() -> str:
     """Return the pages: several streams, facts of an engine, clock resets, losses, dead letters."""
     recording = recorded(*STUDIO, seconds=rich.SECONDS, seed=3, ticks_s=0.5, rejects=4)
     now = 0.0
-    board = LiveState(config(), clock=lambda: now, wall=lambda: now, played=played())
-    for packet in run(rich.stations(PLAN), every(recording, 997)):
-        now = packet.watermark + 0.05
-        board.update([ticking(packet, now)])
-    return shown(board)
+    with tempfile.TemporaryDirectory() as folder:
+        rows, errors = {"tick": 9, "signal": 9}, {"locked": 1}
+        TakenIn(1, time.monotonic(), True, rows=rows, errors=errors, size=1).write(Path(folder))
+        of = config(folder)
+        board = LiveState(of, clock=lambda: now, wall=lambda: now, played=played())
+        for packet in run(rich.stations(PLAN), every(recording, 997)):
+            now = packet.watermark + 0.05
+            board.update([ticking(packet, now)])
+        return shown(board)
 
 
 def played() -> PlayedTicks:
