@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from configs.dsn import EXPECTED, POSTGRES
 from configs.files import AccessMode
 from configs.forms import END, Address, HostName, Text
 from operators.settings.config_part import ConfigPart
@@ -263,11 +264,11 @@ class StoreConfig(ConfigPart, frozen=True, kw_only=True):
     dsn: Annotated[
         Text,
         Meta(
-            pattern=r"^(sqlite:.|postgres(ql)?://)",
+            pattern=rf"^(sqlite:.+|{POSTGRES})$",
             description="`sqlite:PATH` or `postgresql://...`; `${NAME}` keeps a password out of"
             " the file.",
             examples=["sqlite:history/history.sqlite"],
-            extra={"expected": "sqlite:PATH or postgresql://USER@HOST:PORT/DATABASE"},
+            extra={"expected": f"sqlite:PATH or {EXPECTED}"},
         ),
     ]
     keep_d: Annotated[

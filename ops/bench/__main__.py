@@ -67,6 +67,10 @@ BENCHES = (
         "of a core, goal 5.",
     ),
     Bench(
+        "snapshot_kills", "Snapshot, restore and prune, killed", ("snapshot_kills",),
+        "Each dies at each file that it touches, and at 200 random times. Asked: no fault.",
+    ),
+    Bench(
         "accuracy", "Accuracy and honesty, beside common methods", ("accuracy",),
         "Five instruments for ten minutes a seed, each sensor's clock stepping by 0.5 s at half "
         "time. Bars are for many seeds pooled; ! is beyond.",

@@ -173,9 +173,9 @@ def _die_before(number: int, base: Path) -> None:
 
     fsync = os.fsync
 
-    def counted(file: int) -> None:
+    def counted(fd: Any) -> None:
         touched()
-        fsync(file)
+        fsync(fd)
 
     os.fsync = counted
     sys.addaudithook(hook)

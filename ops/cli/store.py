@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from configs.load import load
+from ops.store import store_actions
 from sinks.history.back_end import AwayError, HistoryError
 from sinks.history.follower import Follower, FollowSettings, follow
 from sinks.history.following import settings_of
@@ -25,10 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file with `store`")
+    store_actions.add_arguments(actions)
 
 
 def main(args: argparse.Namespace) -> int:
     """Run one action."""
+    if args.action in store_actions.ACTIONS:
+        return store_actions.main(args)
     settings = _settings(args.config)
     if args.action == "follow":
         return _follow(settings)

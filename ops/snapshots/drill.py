@@ -6,6 +6,7 @@ tick of a flow that resumes on a copy of the recovery store, and its end).
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -136,10 +137,16 @@ def rehearse_flow(config: Path, recovery: Path, scratch: Path, tick_s: float = T
     """
     copy, out, log = scratch / "recovery", scratch / "out", scratch / "flow.txt"
     copy_for_drill(recovery, copy)
-    command = [sys.executable, "-m", "ops.snapshots.rehearsal", *map(str, (config, copy, out))]
+    command = [sys.executable, "-P", "-m", "ops.snapshots.rehearsal"]
+    command += map(str, (config, copy, out))
     with log.open("wb") as into:
         flow = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=into, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.PIPE,
+            stdout=into,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         try:
             _wait_for_tick(flow, out, log, tick_s)

@@ -43,20 +43,21 @@ def restore_sqlite(folder: SnapshotFolder, name: SnapshotName, store: Path) -> s
     draft = beside(store, DRAFT)
     lock = held(store)
     try:
+        remove_logs(draft)
         refuse_changed(folder.path(name), copied(folder.path(name), draft), expected)
         refuse_unsound(draft, str(name))
         if is_restored(store, draft):  # by a command that was killed then: `.before` stays
             remove_logs(store)
             return expected
         if store.exists():
-            _complete(store)
-            _keep(store)
+            _keep(store, sound=_complete(store))
         remove_logs(store)
         draft.replace(store)
         sync_folder(store.parent)
         remove_logs(store)  # of a reader that began meanwhile
     finally:
         remove(draft)
+        remove_logs(draft)
         os.close(lock)
     return expected
 
@@ -66,28 +67,30 @@ def is_restored(store: Path, draft: Path) -> bool:
     return beside(store, BEFORE).exists() and _same(store, draft)
 
 
-def _complete(store: Path) -> None:
+def _complete(store: Path) -> bool:
     """Write the log of the old store into its file, so that the file alone is complete.
 
-    A damaged store keeps its log as `.before-wal`.
+    Returns
+    -------
+    bool
+        The store is sound. The log of a damaged one is linked beside it: SQLite removes it.
     """
-    remove_logs(beside(store, BEFORE))
+    log = beside(store, f"{DRAFT}-wal")
+    with suppress(OSError):
+        os.link(beside(store, "-wal"), log)
+    sound, busy = True, 0
     try:
         with closing(sqlite3.connect(store, timeout=BUSY_S, isolation_level=None)) as base:
             base.execute("PRAGMA trusted_schema = OFF")
             busy = base.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
-            busy = 1
-        else:
-            busy = 0
-            with suppress(FileNotFoundError):
-                beside(store, "-wal").replace(beside(store, f"{BEFORE}-wal"))
+        sound, busy = False, "locked" in str(error)
     if busy:
         raise SnapshotError(f"{store}: a reader holds it; end that process, and start again")
+    return sound
 
 
-def _keep(store: Path) -> None:
+def _keep(store: Path, *, sound: bool) -> None:
     """Keep the old store as `.before`, while its own name stays."""
     before, link = beside(store, BEFORE), beside(store, f"{BEFORE}{DRAFT}")
     remove(link)
@@ -95,8 +98,12 @@ def _keep(store: Path) -> None:
         os.link(store, link)
     except OSError:  # a file system without links
         shutil.copyfile(store, link)
+    remove_logs(before)
     link.replace(before)
     remove(link)  # two names of one file: `replace` changes nothing
+    log = beside(store, f"{DRAFT}-wal")
+    if not sound and log.exists():
+        log.replace(beside(before, "-wal"))
 
 
 def remove_logs(store: Path) -> None:

@@ -73,9 +73,11 @@ class SnapshotFolder:
 
     def _remove_remains(self) -> None:
         for path in sorted(self.root.iterdir()):
-            name = parsed(path.name.removesuffix(HASH))
-            lonely = path.name.endswith(HASH) and name and not (self.root / str(name)).exists()
-            if lonely or (path.name.startswith(".") and path.name.endswith(PART)):
+            stem, _, ending = path.name.partition(HASH)
+            name = parsed(stem)
+            unnamed = name and ending == "" and not (self.root / stem).exists()
+            draft = path.name.startswith(".") and path.name.endswith(PART)
+            if draft or (name and ending == ".tmp") or (unnamed and path.name != stem):
                 remove(path)
 
     def names(self, kind: Kind | None = None) -> list[SnapshotName]:

@@ -13,7 +13,7 @@ from ops.snapshots.faults import SnapshotError
 from ops.snapshots.snapshot_folder import SnapshotFolder
 from sinks.snapshots.names import SNAPSHOTS
 
-DSN, CONFIG = "LUMEN_STORE_DSN", "LUMEN_CONFIG"
+CONFIG = "LUMEN_CONFIG"
 _SQLITE = "sqlite:"
 
 
@@ -58,7 +58,8 @@ def add_target(parser: argparse.ArgumentParser, recovery: bool = False) -> None:
     parser.add_argument(
         "--store",
         metavar="DSN",
-        help=f"the history, sqlite:PATH or postgresql://...; default ${DSN}, else that of CONFIG",
+        help="the history, sqlite:PATH or postgresql://...; default that of CONFIG, else"
+        " $LUMEN_STORE_DSN",
     )
     if recovery:
         parser.add_argument(
@@ -85,7 +86,7 @@ def target_of(args: argparse.Namespace, *, needs_store: bool = True) -> Target:
     path = args.config or (Path(os.environ[CONFIG]) if os.environ.get(CONFIG) else None)
     config = load(path).config if path else None
     stated = config.store.dsn if config and config.store else None
-    dsn = args.store or stated or os.environ.get(DSN)
+    dsn = args.store or stated or os.environ.get("LUMEN_STORE_DSN")
     recovery: Path | None = getattr(args, "recovery", None)
     if needs_store and dsn is None:
         where = f"{path} has no key store: add it, or give" if path else "give CONFIG, or"

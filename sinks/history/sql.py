@@ -6,6 +6,7 @@ from functools import cache
 from typing import NamedTuple
 
 from sinks.history.tables import MINUTE, NAME, TABLES, TICK, Table
+from sinks.history.views import views
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {}
 """Statements of both dialects from a schema version to the next one."""
@@ -69,7 +70,7 @@ def created(dialect: Dialect) -> list[str]:
         for table in TABLES
         if table.kept != "always" and not by_rig(table)
     ]
-    return [*statements, _resonance_events(dialect)]
+    return [*statements, _resonance_events(dialect), *views(dialect.time)]
 
 
 def _table(table: Table, dialect: Dialect) -> str:

@@ -20,7 +20,8 @@ OLD = {
     "smoke", "alert.test", "promql-unit", "heartbeat-rules-lint", "grafana.import.min",
     "bench.scrape", "obs-lint", "ure.sync", "bridge.adaptive.start", "bridge.midi.poc",
     "bench.bridge", "e2e.probe", "tune.bridge", "autotune.bridge", "autotune.risk",
-    "chaos.delay", "chaos.jitter", "chaos.spike",
+    "chaos.delay", "chaos.jitter", "chaos.spike", "pg.init", "pg.migrate",
+    "db.snapshot", "backup.now", "restore.from", "snaps.prune", "wal.test",
 }  # fmt: skip
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 
