@@ -13,18 +13,18 @@ WEIGHTS = '{"ure:p":0.75,"osc_1:p":0.25}'
 
 
 class History:
-    """A SQLite history to which ticks are added.
+    """A history to which ticks are added.
 
     Parameters
     ----------
-    path : Path
-        Of the file.
+    store : Path or str
+        A file, or the address of a store.
     weights : str
         JSON object of each signal.
     """
 
-    def __init__(self, path: Path, weights: str = WEIGHTS) -> None:
-        self.dsn = f"sqlite:{path}"
+    def __init__(self, store: Path | str, weights: str = WEIGHTS) -> None:
+        self.dsn = f"sqlite:{store}" if isinstance(store, Path) else store
         self.store: BackEnd = opened(self.dsn)
         self._weights = weights
 

@@ -21,8 +21,8 @@ KINDS = list(RESOURCES)
 
 
 @pytest.fixture
-def history(tmp_path):
-    made = History(tmp_path / "history.sqlite")
+def history(any_dsn):
+    made = History(any_dsn)
     yield made
     made.store.close()
 
@@ -160,15 +160,16 @@ def test_a_query_beyond_its_time_gives_what_it_has_or_ends(history, monkeypatch)
     monkeypatch.setattr(history_pages, "_FIRST_STEP", 10)
     history.add(0, 100)
     now = iter([0.0, *[0.1] * 4, *[3.0] * 90])
-    pages = HistoryPages(history.dsn, lambda: next(now))
-    page = pages.page("ticks", "r")
-    assert (len(page.rows), page.more) == (20, True)
-    monkeypatch.undo()
-    rest = HistoryPages(history.dsn).page("ticks", "r", after=page.after)
-    assert len(rest.rows) == 80
     late = iter([0.0, *[3.0] * 90])
+    made = [HistoryPages(history.dsn, lambda: next(now)), HistoryPages(history.dsn),
+            HistoryPages(history.dsn, lambda: next(late))]  # fmt: skip
+    page = made[0].page("ticks", "r")
+    assert (len(page.rows), page.more) == (20, True)
+    assert len(made[1].page("ticks", "r", after=page.after).rows) == 80
     with pytest.raises(QueryEndedError):
-        HistoryPages(history.dsn, lambda: next(late)).page("ticks", "r")
+        made[2].page("ticks", "r")
+    for pages in made:
+        pages.pool.close()
 
 
 def test_a_slow_query_is_ended_and_the_connection_goes_on(history, pages, monkeypatch):
@@ -184,7 +185,9 @@ def test_a_slow_query_is_ended_and_the_connection_goes_on(history, pages, monkey
     assert len(pages.page("ticks", "r").rows) == 5
 
 
-def test_a_store_that_was_replaced_is_opened_again(history, pages, tmp_path):
+def test_a_file_that_was_replaced_is_opened_again(tmp_path):
+    history = History(tmp_path / "history.sqlite")
+    pages = HistoryPages(history.dsn)
     history.add(0, 3)
     assert len(pages.page("ticks", "r").rows) == 3
     new = History(tmp_path / "new.sqlite")
