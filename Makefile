@@ -3,11 +3,12 @@
 # whose hash stands in a file of this folder: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check native bench peers jack browser tables polars lock schemas release clean \
+.PHONY: help demo live test check native bench peers jack postgres browser tables polars lock schemas release clean \
 	manifests fresh image rollout.preview rollout.canary rollout.promote rollout.abort release.pack release.tag \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
-	tune.bridge autotune.bridge autotune.risk chaos.delay chaos.jitter chaos.spike \
+	tune.bridge autotune.bridge autotune.risk pg.init pg.migrate chaos.delay chaos.jitter chaos.spike \
+	db.snapshot backup.now restore.from snaps.prune wal.test \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
@@ -15,18 +16,19 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/runs
 READY := $(VENV)/ready
 TOOLS := .tools/ready
-EXTRAS := xdf columnar report mqtt websocket mcap
+EXTRAS := xdf columnar report postgres mqtt websocket mcap
 TABLES := tests/ops/results/requirements.tables.lock
 PINNED := pip install -qq --require-hashes --only-binary :all: -r
 DOWNLOADED := pip download -qq --require-hashes --only-binary :all: -r
 STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
+POSTGRES := .postgres/ready
 NATIVE := operators/native/compiled.abi3.so
 REALM ?= prod
 BRIDGE ?= configs/bridge.yaml
 ENTROPY ?= 0.14
 PEERS := prometheus prometheus-alertmanager prometheus-node-exporter \
-	liblo-tools puredata-core pd-osc supercollider-language mosquitto
+	liblo-tools puredata-core pd-osc supercollider-language mosquitto nginx
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The first interpreter that runs: an entry on the PATH may be a shim without an interpreter.
@@ -139,6 +141,8 @@ release: $(READY) $(TOOLS)  ## Build dist/: wheel, source, bill of materials (Cy
 
 jack: $(JACK)  ## Fetch a JACK server for the tests with real MIDI
 
+postgres: $(POSTGRES)  ## Fetch a PostgreSQL server for the tests of the history (67 MB)
+
 # Thin: each is one command, which takes more than its old name does.
 smoke: $(READY)  #= lumen watch --once --judge [URL]
 	@$(BIN)/python -m ops watch --once --judge
@@ -174,6 +178,13 @@ autotune.bridge: $(READY)  #= lumen tune --method rules [$BRIDGE]
 
 autotune.risk: $(READY)  #= lumen tune --entropy [$ENTROPY] [$BRIDGE]
 	@$(BIN)/python -m ops tune --entropy $(ENTROPY) $(BRIDGE)
+
+pg.init: $(READY)  #= lumen store init
+	@$(BIN)/python -m ops store init
+
+pg.migrate: $(READY)  #= lumen store migrate
+	@$(BIN)/python -m ops store migrate
+
 chaos.delay: $(READY)  #= lumen chaos delay [$IN $OUT]
 	@$(BIN)/python -m ops chaos delay $(IN) $(OUT)
 
@@ -182,6 +193,20 @@ chaos.jitter: $(READY)  #= lumen chaos jitter [$IN $OUT]
 
 chaos.spike: $(READY)  #= lumen chaos spike [$IN $OUT]
 	@$(BIN)/python -m ops chaos spike $(IN) $(OUT)
+
+db.snapshot: $(READY)  #= lumen snapshot [$CONFIG]
+	@$(BIN)/python -m ops snapshot $(CONFIG)
+
+backup.now: db.snapshot  #= lumen snapshot [$CONFIG]
+
+restore.from: $(READY)  #= lumen restore [$SNAP $CONFIG]
+	@$(BIN)/python -m ops restore $(SNAP) $(CONFIG)
+
+snaps.prune: $(READY)  #= lumen prune [$CONFIG]
+	@$(BIN)/python -m ops prune $(CONFIG)
+
+wal.test: $(READY)  #= python -m ops.bench.snapshot_kills
+	@$(BIN)/python -m ops.bench.snapshot_kills
 
 heartbeat-rules-lint: $(READY)  #= python -m ops.monitoring.prometheus.heartbeat_lint
 	@$(BIN)/python -m ops.monitoring.prometheus.heartbeat_lint
@@ -216,7 +241,7 @@ rollout.abort: $(READY)  #= python -m ops.services.rollout abort
 obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
 clean:  ## Remove the environment and the files of the tools
-	rm -rf $(NATIVE:.so=.*) $(VENV) .tools .release .manifests .image .fresh .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(NATIVE:.so=.*) $(VENV) .tools .release .manifests .image .fresh .peers .jack .postgres .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The checkout is on the path by a .pth file; `lumen` is a script of two lines. Nothing is compiled
 # ahead: that saves 70 MB, and costs the first start about two seconds.
@@ -249,6 +274,12 @@ $(TOOLS): requirements.tools.lock $(READY)
 
 $(JACK):
 	@rm -rf .jack && $(call unpacked,.jack,jackd2 libjack-jackd2-0 jack-midi-clock)
+
+# The server has the version in its name; `postgresql` depends on that of the distribution.
+$(POSTGRES):
+	@rm -rf .postgres && server=$$(apt-cache depends postgresql | awk '/Depends: postgresql-/ {print $$2}') \
+		&& $(call unpacked,.postgres,$$server postgresql-client-$${server##*-})
+	@touch $@
 
 .grafana/shipped.schema.json: $(wildcard ops/monitoring/grafana/schema/*)
 	@mkdir -p .grafana && cp ops/monitoring/grafana/schema/* .grafana && cd .grafana \

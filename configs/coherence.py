@@ -20,6 +20,7 @@ from configs.inputs import (
     OscStream,
 )
 from configs.schema import Config
+from configs.token_file import TokenFileError, token_of
 from configs.typed import did_you_mean, one_of, show
 from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.records import INDICATORS
@@ -40,6 +41,8 @@ _PAGE_FILES = (
 PAGES = (
     *("/", "/healthz", "/readyz", "/evidence/bundle", "/state"),
     *(f"/page/{name}" for name in _PAGE_FILES),
+    *(f"/v1/{name}" for name in ("rigs", "streams", "snapshots", "gate")),
+    *(f"/v1/history/{name}" for name in ("ticks", "signals", "sync", "evidence", "minutes")),
 )
 """Paths served beside the metrics."""
 RESERVED = (*INDICATORS, "sync_bound_s", "sync_estimate_bound_s", "live", "and", "or", "not")
@@ -53,8 +56,18 @@ def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
 
 
 def _exporter(document: Document, config: Config) -> None:
+    if config.exporter:
+        stream_checks.networks(document, ("exporter", "allow"), config.exporter.allow, "network")
+        token_file = config.exporter.token_file
+        if token_file is not None:
+            at: DataPath = ("exporter", "token_file")
+            try:
+                token_of(token_file)
+            except TokenFileError as error:
+                shown = document.shown(at, token_file)
+                document.fault(document.place(at), f"the token file {shown} {error}")
     if config.exporter and config.exporter.path in PAGES:
-        at: DataPath = ("exporter", "path")
+        at = ("exporter", "path")
         message = f"the path '{document.shown(at, config.exporter.path)}' is that of another page"
         document.fault(document.place(at), f"{message}, expected none of {', '.join(PAGES)}")
     if config.bridge is None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from configs.dsn import EXPECTED, POSTGRES
 from configs.files import AccessMode
 from configs.forms import END, Address, HostName, Text
 from operators.settings.config_part import ConfigPart
@@ -22,10 +23,11 @@ Keep = Annotated[
 
 
 class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
-    """The HTTP server of metrics and pages, open to every client that can reach it.
+    """The HTTP server of metrics, pages and the read-only API.
 
-    The Host header of a request must be a literal address, `localhost`, `host` or one of
-    `allow_hosts`. Any other is refused (421): the request may come from a hostile web page.
+    Without `token_file` and `allow` it is open to every client that can reach it. The Host header
+    of a request must be a literal address, `localhost`, `host` or one of `allow_hosts`. Any other
+    is refused (421): the request may come from a hostile web page.
     """
 
     host: Annotated[Text, Meta(description="Address to serve at.", examples=["0.0.0.0"])] = (
@@ -49,6 +51,42 @@ class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
             examples=[["stage.local"]],
         ),
     ] = []
+    token_file: Annotated[
+        Text | None,
+        Meta(
+            description="File with the bearer token of every request but `/healthz` and `/readyz`;"
+            " readable by its owner alone.",
+            examples=["secrets/exporter"],
+        ),
+    ] = None
+    max_qps: Annotated[
+        Annotated[float, Meta(ge=0.1, le=100_000)] | None,
+        Meta(
+            description="Requests a second of one address; more are refused (429).", examples=[20]
+        ),
+    ] = None
+    allow: Annotated[
+        list[str],
+        Meta(
+            max_length=256,
+            description="Addresses or networks of clients; all where the list is empty, others"
+            " are refused (403).",
+            examples=[["10.0.0.0/8", "127.0.0.1"]],
+        ),
+    ] = []
+
+    gate_file: Annotated[
+        Text | None,
+        Meta(
+            description="File of `lumen gate --out`, shown at `/v1/gate`.",
+            examples=["gate.json"],
+        ),
+    ] = None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a token or a list of networks keeps other machines out."""
+        return self.token_file is not None or bool(self.allow)
 
 
 class EnergyConfig(ConfigPart, frozen=True, kw_only=True):
@@ -253,3 +291,49 @@ class OutputConfig(ConfigPart, frozen=True, kw_only=True):
             examples=["group"],
         ),
     ] = "private"
+
+
+class StoreConfig(ConfigPart, frozen=True, kw_only=True):
+    """The history: an index of the result files in a database, written by a process of its own."""
+
+    dsn: Annotated[
+        Text,
+        Meta(
+            pattern=rf"^(sqlite:.+|{POSTGRES})$",
+            description="`sqlite:PATH` or `postgresql://...`; `${NAME}` keeps a password out of"
+            " the file.",
+            examples=["sqlite:history/history.sqlite"],
+            extra={"expected": f"sqlite:PATH or {EXPECTED}"},
+        ),
+    ]
+    keep_d: Annotated[
+        float,
+        Meta(gt=0, le=36_500, description="Days that ticks and signals stay.", examples=[30]),
+    ] = 30.0
+    minutes_d: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=36_500,
+            description="Days that minutes, sync reports, evidence and dead letters stay.",
+            examples=[730],
+        ),
+    ] = 730.0
+    spool_mb: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e6,
+            description="Size of segments that may wait for the store against `output.keep` (MB).",
+            examples=[4096],
+        ),
+    ] = 4096.0
+    every_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Store one tick in so many seconds; 0 stores all. Minutes are made of all.",
+            examples=[1],
+        ),
+    ] = 0.0

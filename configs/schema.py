@@ -26,6 +26,7 @@ from configs.outputs import (
     MidiDestination,
     OscDestination,
     OutputConfig,
+    StoreConfig,
     TapConfig,
 )
 from configs.signals import SignalConfig
@@ -119,6 +120,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         Meta(description="Destinations of OSC messages and MIDI; at most 64."),
     ] = []
     output: Annotated[OutputConfig, Meta(description="Result files.")] = OutputConfig()
+    store: Annotated[StoreConfig | None, Meta(description="The history; none by default.")] = None
     mode: Annotated[
         RunMode,
         Meta(

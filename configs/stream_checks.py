@@ -23,6 +23,7 @@ from configs.inputs import (
     stem,
 )
 from configs.schema import Config
+from configs.token_file import TokenFileError, token_of
 
 _POINTER = re.compile(r"(/[^/]*)+")
 _ALSA_NUMBER = re.compile(r" \d+:\d+$")
@@ -91,12 +92,17 @@ def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Liste
     if stream.interface is None and where.needs_interface:
         message = f"the group '{shown}' is one of each link, expected an interface: interface: eth0"
         document.fault(document.place((*at, "addr")), message)
-    for i, allowed in enumerate(stream.allow):
+    networks(document, (*at, "allow"), stream.allow, "peer")
+
+
+def networks(document: Document, at: DataPath, allow: list[str], noun: str) -> None:
+    """Report texts of a list that are neither an address nor a network."""
+    for i, allowed in enumerate(allow):
         try:
             ip_network(allowed, strict=False)
         except ValueError:
-            place = (*at, "allow", i)
-            message = f"the peer '{document.shown(place, allowed)}'"
+            place = (*at, i)
+            message = f"the {noun} '{document.shown(place, allowed)}'"
             document.fault(
                 document.place(place), f"{message}, expected an IP address or a network: 10.0.0.0/8"
             )
@@ -183,7 +189,12 @@ def _server(
         document.fault(document.place((*at, "addr")), message)
     ports.setdefault(where, stream.name)
     if stream.token_file is not None:
-        file(document, (*at, "token_file"), stream.token_file)
+        try:
+            token_of(stream.token_file)
+        except TokenFileError as error:
+            where_ = (*at, "token_file")
+            shown = document.shown(where_, stream.token_file)
+            document.fault(document.place(where_), f"the token file {shown} {error}")
 
 
 def file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:

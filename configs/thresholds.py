@@ -52,6 +52,9 @@ its last two; `bridge_jitter` in s; `heat` in degrees Celsius.
 SILENT_S = 10.0
 """Silence after which a steady stream is lost (s)."""
 
+STORE_LAG_S = 60.0
+"""Lag of the history behind the results from which on it is reported (s)."""
+
 OBJECTIVES: dict[Slo, float] = {"phase": 0.99, "sync": 0.99, "residual": 0.985}
 """Required share of good ticks."""
 

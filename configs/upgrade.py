@@ -1,8 +1,8 @@
 """Configurations of the first versions: recognised, answered key by key, rewritten.
 
-The bridge file (1.9), the fusion file (2.0a), the sensors file (`streams` alone) and the autotune
-file are recognised. Values are carried over unchanged. A key without a successor is listed with its
-reason, and a decision for the user becomes a comment in the new file.
+The bridge file (1.9), the fusion file (2.0a), the sensors file (`streams` alone), the autotune file
+and the storage file are recognised. Values are carried over unchanged. A key without a successor is
+listed with its reason, and a decision for the user becomes a comment in the new file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from configs.document import ConfigError, DataPath, Document, Fault, one_line, p
 from configs.typed import show
 
 _VERSIONS = re.compile(r"1\.[0-9.]+|2\.0 ?(a|alpha|α).*")
+_STORAGE = ("backend", "sqlite_path", "postgres_dsn")
 _TUNING = ("nonlinear_gain", "burn_rate_thresholds")
 _BRIDGE = "the bridge loop is not built yet"
 _TICK = "resample.target_hz, which is 1000 / tick_ms"
@@ -43,7 +44,9 @@ _REASONS = {
     "safety": _BRIDGE,
     "nonlinear_gain": _BRIDGE,
     "burn_rate_thresholds": "thresholds are rules now, in configs/rules",
-    "storage": "results are lines of JSON in output.dir",
+    "storage": "a history in SQLite is always in WAL mode",
+    "sqlite_path": "backend is postgres",
+    "postgres_dsn": "backend is sqlite",
 }
 _FACTS = (
     "ure_phase_diff_mean",
@@ -82,7 +85,7 @@ def is_old(document: Document) -> bool:
         return False
     if "version" in data:
         return bool(_VERSIONS.fullmatch(document.written.get(("version",), "")))
-    return set(data) == {"streams"} or not data.keys() - set(_TUNING)
+    return set(data) == {"streams"} or any(not data.keys() - set(k) for k in (_TUNING, _STORAGE))
 
 
 def answers(document: Document) -> list[Fault]:
@@ -135,6 +138,8 @@ def _answer(document: Document, at: DataPath) -> tuple[str | None, str]:
         if _target_hz(document):
             return _TICK, ""
         return None, "the grid is resample.target_hz, which is there"
+    if at in _stored_at(document):
+        return "store.dsn", ""
     if name in _NEW_NAMES:
         return _NEW_NAMES[name], ""
     return None, _REASONS.get(str(at[0]), "version 2 has nothing of the kind")
@@ -213,9 +218,33 @@ def _stations(document: Document) -> str:
         for section in _SAME
         if (known := _known(document, section))
     ]
+    lines += _store(document)
     if not data.keys() - set(_TUNING):
         lines.append("evidence: {rules: [configs/rules/risk_map.yaml]}\n")
     return "".join(lines)
+
+
+def _stored_at(document: Document) -> list[DataPath]:
+    """Return the keys that make `store.dsn`: of the storage file, else of the bridge file."""
+    data = document.data
+    if data.get("backend") == "postgres" and data.get("postgres_dsn"):
+        return [("backend",), ("postgres_dsn",)]
+    if data.get("sqlite_path"):
+        return [at for at in (("backend",), ("sqlite_path",)) if at[0] in data]
+    return [("storage", "sqlite_path")] if _dict(data.get("storage")).get("sqlite_path") else []
+
+
+def _store(document: Document) -> list[str]:
+    """Return the history of an old database."""
+    if not (places := _stored_at(document)):
+        return []
+    *_, name = places[-1]
+    old = str(document.data[name] if len(places[-1]) == 1 else document.data["storage"][name])
+    dsn = old if name == "postgres_dsn" else f"sqlite:{old}"
+    return [
+        "# A history has its own tables: those of the first versions at this place are refused.\n",
+        f"store: {{dsn: {_text(dsn)}}}\n",
+    ]
 
 
 def _left(document: Document) -> str:

@@ -8,7 +8,10 @@
     │   ├── FolderError             an output folder (sinks.files.folder)
     │   ├── StoreError              a recovery store (flows.store)
     │   ├── TapError                the folder of a tap or tape (sources.tape.writer)
+    │   ├── HistoryError            the history (sinks.history.back_end)
+    │   │   └── NoStoreError        one that is not made yet
     │   ├── HttpPortError           the port of the exporter (sinks.exporter.server)
+    │   ├── TokenFileError          the token file of the exporter (configs.token_file)
     │   └── MidiPortError           a MIDI port; also OSError (sources.midi.port)
     ├── SourceError                 input that cannot be read
     │   ├── UnusableError           a recording; also ValueError (sources.recordings.recording)
@@ -23,6 +26,8 @@
     │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
     ├── SecretError                 a file without a password or token (configs.secrets)
+    ├── AwayError                   a history that does not answer now (sinks.history.back_end)
+    ├── QueryEndedError             a query beyond its limit (sinks.history.back_end)
     ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)
     ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)
     ├── LinkError                   a link in place of a file; also OSError (configs.files)
@@ -36,6 +41,8 @@
     └── ToolError                   a command or an external program (ops)
         ├── RunError                a child run of `lumen verify`; also RuntimeError
         ├── TuneError               a recording that cannot be tuned from (ops.tune)
+        ├── SnapshotError           a refused request on snapshots (ops.snapshots.faults)
+        │   └── SnapshotFailedError a failed one
         ├── NoAnswerError           the exporter of another run
         ├── NoBridgeError           a run without a bridge, or no run (ops.cli.bridge)
         ├── PeerError               a missing program

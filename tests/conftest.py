@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from configs.one_thread import one_thread
+from ops.fakes import postgres_server
 from tests.support import skips
 
 # As in the commands: numpy is loaded later, and a child process inherits it.
@@ -26,6 +28,24 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tape").mkdir()
     (tmp_path / "tape/tape.json").touch()
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.PostgresServer]:
+    """Run a PostgreSQL server; a test that stops it starts it again."""
+    if reason := postgres_server.missing():
+        pytest.skip(reason)
+    with postgres_server.serving() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_dsn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the address of a history that does not exist yet, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'history.sqlite'}"
+    address: str = request.getfixturevalue("postgres").new_database()
+    return address
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -71,6 +71,10 @@ BENCHES = (
         "of a core, goal 5.",
     ),
     Bench(
+        "snapshot_kills", "Snapshot, restore and prune, killed", ("snapshot_kills",),
+        "Each dies at each file that it touches, and at 200 random times. Asked: no fault.",
+    ),
+    Bench(
         "accuracy", "Accuracy and honesty, beside common methods", ("accuracy",),
         "Five instruments for ten minutes a seed, each sensor's clock stepping by 0.5 s at half "
         "time. Bars are for many seeds pooled; ! is beyond.",
@@ -212,6 +216,12 @@ BENCHES = (
     Bench("tick_jitter", "Ticks of the clock beside a flow", ("tick_jitter", "--seconds", "20"),
           "Asked: p95 of 5 ms and p99 of 10 on a quiet machine, else the p95 of a bare sleeping "
           "process + 5 ms; ahead: none after its time.", True),
+    Bench("history", "The history", ("history",),
+          "Asked of the flow's throughput, on two free cores: 0.97. Beside a process that sleeps in "
+          "place of the follower it is 1.00; the rest is what two busy processes take from each "
+          "other.", True),
+    Bench("history_kills", "The history through kills", ("history_kills",),
+          "Asked: no line lost, none twice.", True),
     Bench("page", "An hour of the live page", ("page",),
           "Asked: no growth, no error, a first picture within 1.5 s.", True),
 )  # fmt: skip

@@ -65,7 +65,8 @@ def describe(loaded: Loaded) -> list[str]:
     for signal in plan.signals:
         lines += _signal(plan, signal)
     lines += _bridge(config)
-    if (exporter := config.exporter) and not is_loopback(exporter.host):
+    exporter = config.exporter
+    if exporter and not is_loopback(exporter.host) and not exporter.guarded:
         lines.append(f"exporter  {exporter.host}:{exporter.http_port} {OPEN}")
     for channel in unwanted(config):
         source, _, key = channel.partition(":")

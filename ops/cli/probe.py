@@ -21,7 +21,7 @@ from fractions import Fraction
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from configs.outputs import ExporterConfig, OscClockConfig, OscDestination
 from configs.schema import Config
 from operators.errors import ToolError
 from operators.types import F64
-from ops.cli.state_client import URL, USUAL, address
+from ops.cli.state_client import URL, USUAL, address, credentials
 from ops.simulate.devices import DeviceClock, DeviceSender
 from ops.simulate.live import expected_hz
 from sources.host.host_clock import HostClock
@@ -165,14 +165,14 @@ def main(args: argparse.Namespace) -> int:
 
 def scrape(url: str, n: int, every_s: float) -> ProbedTimes:
     """Scrape a page n times, from one to the next at least `every_s` (s)."""
-    opener = build_opener(ProxyHandler({}))
+    opener, headers = build_opener(ProxyHandler({})), credentials()
     seconds: list[float] = []
     failures: list[str] = []
     size = 0
     for i in range(n):
         begin = time.perf_counter()
         try:
-            with opener.open(url, timeout=_TIMEOUT_S) as answer:
+            with opener.open(Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
                 size = len(answer.read(_MAX_BYTES))
             seconds.append(time.perf_counter() - begin)
         except (OSError, HTTPException) as error:

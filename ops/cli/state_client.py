@@ -8,11 +8,12 @@ from http.client import HTTPException
 from typing import Literal
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import msgspec
 
 from configs.outputs import ExporterConfig
+from configs.token_file import TokenFileError, token_of
 from operators.errors import ToolError
 from operators.lines import EvidenceRecord, SyncReport
 from operators.types import Mode
@@ -21,9 +22,16 @@ from sinks.exporter.sync_status import Level, StreamState
 
 URL = "LUMEN_URL"
 """The environment variable with the address of a flow."""
+TOKEN_FILE = "LUMEN_TOKEN_FILE"
+"""The environment variable with the path of the flow's `exporter.token_file`."""
 _USUAL = ExporterConfig()
 USUAL = f"http://{_USUAL.host}:{_USUAL.http_port}"
 _MAX_BYTES = 16 << 20
+_REFUSED: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: f"set {TOKEN_FILE} to the file of its exporter.token_file",
+    HTTPStatus.FORBIDDEN: "add this address to exporter.allow there",
+    HTTPStatus.TOO_MANY_REQUESTS: "exporter.max_qps is lower than the rate of requests",
+}
 
 
 class NoAnswerError(ToolError):
@@ -218,6 +226,23 @@ def address(given: str | None) -> str:
     return url
 
 
+def credentials() -> dict[str, str]:
+    """Return the headers of a request with the token of the environment, if there is one.
+
+    Raises
+    ------
+    NoAnswerError
+        The token file cannot be used.
+    """
+    path = os.environ.get(TOKEN_FILE)
+    if not path:
+        return {}
+    try:
+        return {"Authorization": f"Bearer {token_of(path).decode('ascii')}"}
+    except TokenFileError as error:
+        raise NoAnswerError(f"{TOKEN_FILE}: {path} {error}") from error
+
+
 def ask(url: str, timeout_s: float = 3.0, **query: str | int) -> State:
     """Return the state of a flow.
 
@@ -233,8 +258,9 @@ def ask(url: str, timeout_s: float = 3.0, **query: str | int) -> State:
     NoAnswerError
         There is no answer, or it is not that of a flow.
     """
+    request = Request(f"{url}/state?{urlencode(query)}", headers=credentials())
     try:
-        with _opener.open(f"{url}/state?{urlencode(query)}", timeout=timeout_s) as answer:
+        with _opener.open(request, timeout=timeout_s) as answer:
             body = answer.read(_MAX_BYTES)
         return _decode(body)
     except HTTPError as error:
@@ -242,12 +268,15 @@ def ask(url: str, timeout_s: float = 3.0, **query: str | int) -> State:
         if error.code == HTTPStatus.MISDIRECTED_REQUEST:
             remedy = "add it to exporter.allow_hosts there, or use the address"
             raise NoAnswerError(f"{url} is not served under this host name: {remedy}") from error
+        if error.code in _REFUSED:
+            why = f"refuses this client ({error.code}): {_REFUSED[error.code]}"
+            raise NoAnswerError(f"{url} {why}") from error
         raise NoAnswerError(f"{url} is no flow: /state returned {error.code}") from error
     except msgspec.DecodeError as error:
         raise NoAnswerError(f"{url} does not answer like a flow: {error}") from error
     except (OSError, ValueError) as error:
-        why = getattr(error, "reason", error)
-        reason = getattr(why, "strerror", None) or str(why) or type(why).__name__
+        cause = getattr(error, "reason", error)
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         raise NoAnswerError(f"no answer from {url}: {reason}") from error
     except HTTPException as error:
         raise NoAnswerError(f"{url} does not answer like a flow: no HTTP") from error

@@ -22,7 +22,8 @@ def peer(name: str) -> str:
     PeerError
         The program is missing.
     """
-    found = shutil.which(name) or shutil.which(str(_FETCHED / name))
+    places = (_FETCHED / name, _FETCHED.with_name("sbin") / name)
+    found = next(filter(None, map(shutil.which, (name, *map(str, places)))), None)
     if found is None:
         raise PeerError(f"no {name} here: run `make peers`")
     return found

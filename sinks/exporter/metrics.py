@@ -190,6 +190,9 @@ def fusion_ages(board: LiveState) -> Iterator[Metric]:
     yield Metric(AGE, "gauge", text, samples)
     if board.energy is not None:
         yield from board.energy.metrics()
+    if board.store is not None:
+        shown = (panel.fused for panel in board.panels.values() if panel.fused is not None)
+        yield from board.store.metrics(float(fused.released[-1]) for fused in shown)
 
 
 def _ages(panel: RigState, now: float) -> Rows:

@@ -19,10 +19,12 @@ from configs.schema import Config
 from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.errors import InUseError
 from operators.records import Packet
+from sinks.exporter.api.resources import PREFIX, ApiRoutes
 from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.hosts import OPEN, HostFilter
 from sinks.exporter.live_state import LiveState
-from sinks.exporter.routes import MetricsRoutes, Routes, misdirected
+from sinks.exporter.protection import Protection
+from sinks.exporter.routes import MetricsRoutes, Routes, RouteTable, misdirected
 from sinks.exporter.wsgi import WsgiServer
 
 if TYPE_CHECKING:
@@ -33,9 +35,12 @@ PortHolder = Callable[[int], str]
 _STATUS = {
     200: "200 OK",
     400: "400 Bad Request",
+    401: "401 Unauthorized",
+    403: "403 Forbidden",
     404: "404 Not Found",
     405: "405 Method Not Allowed",
     421: "421 Misdirected Request",
+    429: "429 Too Many Requests",
     503: "503 Service Unavailable",
 }
 
@@ -50,11 +55,12 @@ class Server:
     Parameters
     ----------
     config : ExporterConfig
-    board : LiveState
+    board : LiveState or None
+        None without a flow.
     holder : callable
         Returns the name of the process that holds a TCP port.
-    routes : MetricsRoutes, optional
-        All pages of a run by default; else pages of metrics alone.
+    routes : RouteTable, optional
+        All pages of a run by default, which need a live state.
     updates : bool
         Update the live state; of several servers of one state, one does.
 
@@ -67,16 +73,20 @@ class Server:
     def __init__(
         self,
         config: ExporterConfig,
-        board: LiveState,
+        board: LiveState | None,
         holder: PortHolder,
-        routes: MetricsRoutes | None = None,
+        routes: RouteTable | None = None,
         *,
         updates: bool = True,
     ) -> None:
-        self._config, self._board, self._holder = config, board, holder
-        self._routes = routes or Routes(config.path, board)
-        self._updates = updates
+        self._config, self._holder = config, holder
+        self._board = board if updates else None
+        if routes is None:
+            assert board is not None
+            routes = Routes(config.path, board)
+        self._routes = routes
         self._hosts = HostFilter((config.host, *config.allow_hosts))
+        self._protection = Protection(config)
         self._server: WsgiServer | None = None
         self.missed = 0
 
@@ -89,18 +99,18 @@ class Server:
             The port cannot be bound.
         """
         taken = bound(self._config, self._holder)
-        self._server = WsgiServer(self._answer, taken)
+        self._server = WsgiServer(self._answer, taken, PREFIX)
         host = "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
         shown = f"[{host}]" if ":" in host else host
         address, port = taken.getsockname()[:2]
-        page, what = ("/", "look") if "/" in self._routes.routes else (self._config.path, "metrics")
+        page, what = self._routes.shown
         print(f"lumen: {what} at http://{shown}:{port}{page}", file=sys.stderr)
-        if not is_loopback(address):
+        if not is_loopback(address) and not self._config.guarded:
             print(f"lumen: exporter: {address}:{port} {OPEN}", file=sys.stderr)
 
     def consume(self, packets: list[Packet]) -> None:
         """Update the live state; a failure is counted and does not end the run."""
-        if not self._updates:
+        if self._board is None:
             return
         try:
             self._board.update(packets)
@@ -119,23 +129,27 @@ class Server:
             self.consume([])
             self._server.close()
             self._server = None
+            self._routes.close()
 
     def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        if self._hosts.admits(environ.get("HTTP_HOST"), environ["SERVER_PROTOCOL"]):
-            status, headers, body = self._routes.answer(
-                environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", "")
-            )
-        else:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        peer, authorization = environ["REMOTE_ADDR"], environ.get("HTTP_AUTHORIZATION", "")
+        if not self._hosts.admits(environ.get("HTTP_HOST"), environ["SERVER_PROTOCOL"]):
             status, headers, body = misdirected()
+        elif (refusal := self._protection.refusal(path, peer, authorization)) is not None:
+            status, headers, body = refusal
+        else:
+            query, accept = environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT", "")
+            status, headers, body = self._routes.answer(method, path, query, accept)
         start(_STATUS[status], [*headers.items(), ("Content-Length", str(len(body)))])
-        return [body]
+        return [b"" if method == "HEAD" else body]
 
 
 def served(
     config: ExporterConfig,
     board: LiveState,
     holder: PortHolder,
-    routes: MetricsRoutes | None = None,
+    routes: RouteTable | None = None,
     *,
     updates: bool = True,
 ) -> Server:
@@ -150,6 +164,8 @@ def served(
     ------
     HttpPortError
         The port is taken, and its holder is named; or the address cannot be bound.
+    TokenFileError
+        The token file cannot be used.
     """
     bound(config, holder).close()
     return Server(config, board, holder, routes, updates=updates)
@@ -179,7 +195,9 @@ def all_served(
     for each in exporters(config):
         at = replace(each, http_port=each.http_port + apart)
         shared = each is config.exporter
-        routes = Routes(at.path, board, more) if shared else MetricsRoutes(board, more)
+        routes = MetricsRoutes(board, more)
+        if shared:
+            routes = Routes(at.path, board, more, ApiRoutes(config, board))
         made.append(served(at, board, holder, routes, updates=not made))
     return made
 

@@ -3,6 +3,7 @@
 No thread waits for a client: one thread holds all connections with their received and unsent
 bytes, and a response is made in full before it is sent. A client that leaves a request unfinished
 or a response unread for `_UNFINISHED_S` loses its connection, even if it sends single bytes.
+Requests below one path may last; they have threads of their own, and hold up no other request.
 Beyond `_MAX_CONNECTIONS` a new connection replaces the one that is idle longest, and where none is
 idle, the oldest unfinished one: idle clients cannot exclude others.
 
@@ -37,7 +38,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-_THREADS = 4
+_THREADS, _LONG_THREADS = 4, 2
 _MAX_CONNECTIONS = 1_024 if hasattr(select, "poll") else 128
 """Without `poll`, a system call takes 512 sockets at most."""
 _BACKLOG = 4_096
@@ -56,14 +57,19 @@ class WsgiServer:
     ----------
     application : WSGIApplication
     bound : socket
+    long : str
+        Requests for paths with this beginning may last.
     """
 
-    def __init__(self, application: WSGIApplication, bound: socket.socket) -> None:
+    def __init__(
+        self, application: WSGIApplication, bound: socket.socket, long: str = "/v1/"
+    ) -> None:
         # Faults of clients are not logged.
         logging.getLogger("waitress").setLevel(logging.ERROR)
         self._dispatcher = ThreadedTaskDispatcher()
         self._dispatcher.set_thread_count(_THREADS)
-        self._server = _Server(application, bound, self._dispatcher)
+        self._long = ThreadedTaskDispatcher()
+        self._server = _Server(application, bound, self._dispatcher, self._long, long)
         self._closing, self._woken = False, threading.Event()
         self._thread = threading.Thread(target=self._run, name="exporter", daemon=True)
         self._thread.start()
@@ -81,6 +87,7 @@ class WsgiServer:
             wasyncore.loop(_POLL_S, use_poll=True, map=sockets, count=1)
         self._woken.wait(_STOP_S)  # the trigger's file stays open until it has been used
         self._dispatcher.shutdown(timeout=_STOP_S / 2)
+        self._long.shutdown(timeout=_STOP_S / 2)
         self._server.close()
         wasyncore.close_all(sockets, ignore_all=True)
 
@@ -88,7 +95,10 @@ class WsgiServer:
 class _Server(TcpWSGIServer):  # type: ignore[misc]
     """Waitress's server, with a deadline for unfinished work and room for one more client."""
 
-    def __init__(self, answer: Any, bound: socket.socket, dispatcher: Any) -> None:
+    def __init__(
+        self, answer: Any, bound: socket.socket, dispatcher: Any, lasting: Any, long: str
+    ) -> None:
+        self._lasting, self._long = lasting, long
         self.sockets: dict[int, Any] = {}
         self._unfinished: dict[Any, float] = {}
         self._max_connections = _connection_limit()
@@ -122,6 +132,16 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
     def connections(self) -> int:
         """Number of connections."""
         return len(self.active_channels) + len(self._silent)
+
+    def add_task(self, task: Any) -> None:
+        """Hand the first request of a connection to the threads for its path."""
+        path = getattr(task.requests[0], "path", None) if task.requests else None
+        if isinstance(path, str) and path.startswith(self._long):
+            if not self._lasting.threads:
+                self._lasting.set_thread_count(_LONG_THREADS)
+            self._lasting.add_task(task)
+        else:
+            super().add_task(task)
 
     def handle_accept(self) -> None:
         """Accept waiting connections, and close those beyond the limit."""

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from websockets.datastructures import Headers, MultipleValuesError
 
-from configs.secrets import SecretError, secret
+from configs.token_file import TokenFileError, token_of
 
 
 class Access:
@@ -42,9 +42,9 @@ class Access:
         if self._token_file is None:
             return None
         try:
-            wanted = secret(self._token_file)
-        except SecretError as error:
-            return HTTPStatus.SERVICE_UNAVAILABLE, str(error)
+            wanted = token_of(self._token_file)
+        except TokenFileError as error:
+            return HTTPStatus.SERVICE_UNAVAILABLE, f"the token file {error}"
         asked = parse_qs(urlsplit(path).query).get("token", [""])[0]
         token = given.removeprefix("Bearer ") if given.startswith("Bearer ") else asked
         if hmac.compare_digest(token.encode("utf-8", "replace"), wanted):

@@ -101,7 +101,19 @@ burn_rate_thresholds:
 """
 
 
-OLD = {"bridge": BRIDGE, "fusion": FUSION, "sensors": SENSORS, "autotune": AUTOTUNE}
+STORAGE = """backend: sqlite  # sqlite | postgres
+sqlite_path: data/ure_v18.sqlite
+postgres_dsn: ${URE_PG_DSN}  # e.g. postgres://user:pass@host:5432/ure
+"""
+
+
+OLD = {
+    "bridge": BRIDGE,
+    "fusion": FUSION,
+    "sensors": SENSORS,
+    "autotune": AUTOTUNE,
+    "storage": STORAGE,
+}
 
 
 @pytest.mark.parametrize("name", OLD)
@@ -157,6 +169,30 @@ def test_an_upgrade_makes_signals_of_osc_keys_and_lists_the_rest() -> None:
 def test_an_upgrade_names_the_keys_left_behind() -> None:
     assert "#   line 13, phase.gain.kp: the bridge loop is not built yet" in upgrade(BRIDGE)
     assert "resample: {target_hz: 5}" in upgrade(BRIDGE)
+
+
+def test_an_upgrade_takes_the_storage_over() -> None:
+    dsn = "sqlite:data/ure_v18.sqlite"
+    for text in (BRIDGE, STORAGE, STORAGE.removeprefix("backend: sqlite")):
+        new = upgrade(text)
+        assert document.parse(new, "new.yaml", {}).data["store"] == {"dsn": dsn}
+        assert "those of the first versions at this place are refused" in new
+    assert "#   line 29, storage.wal: a history in SQLite is always in WAL mode" in upgrade(BRIDGE)
+    assert "#   line 3, postgres_dsn: backend is sqlite" in upgrade(STORAGE)
+    new = upgrade(STORAGE.replace("backend: sqlite", "backend: postgres"))
+    environ = {"URE_PG_DSN": "postgres://user:pass@host:5432/ure"}
+    assert document.parse(new, "new.yaml", environ).data["store"] == {"dsn": environ["URE_PG_DSN"]}
+    assert "#   line 2, sqlite_path: backend is postgres" in new
+    assert "pass@" not in new
+
+
+def test_an_upgraded_storage_file_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    new = tmp_path / "new.yaml"
+    new.write_text(upgrade(STORAGE.replace("backend: sqlite", "backend: postgres")), "utf-8")
+    monkeypatch.chdir(ROOT)
+    store = load(str(new), {"URE_PG_DSN": "postgres://user:pass@host:5432/ure"}).config.store
+    assert store is not None
+    assert store.dsn == "postgres://user:pass@host:5432/ure"
 
 
 def test_an_upgrade_keeps_environment_variables() -> None:

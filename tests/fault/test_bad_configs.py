@@ -185,6 +185,18 @@ BAD = {
     "metrics under a question": (
         f"exporter: {{path: {HERE}/metrics?all}}", "a path such as /metrics"
     ),
+    "an exporter's bad network": (
+        f"exporter: {{allow: [10.0.0.0/8, {HERE}10.0.0.0/99]}}",
+        "the network '10.0.0.0/99', expected an IP address or a network",
+    ),
+    "an exporter's missing token file": (
+        f"exporter: {{token_file: {HERE}nowhere}}",
+        "the token file nowhere cannot be read (No such file or directory), expected a file",
+    ),
+    "an exporter's token for all to read": (
+        f"exporter: {{token_file: {HERE}demo.ndjson}}", "may be read by others",
+    ),
+    "an exporter's limit of nothing": (f"exporter: {{max_qps: {HERE}0}}", ">= 0.1"),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
     "a recording faster than the live streams beside it": (
         BASE.replace("type: file", f"type: file, speed: {HERE}2").replace("}]", f"}}, {OSC}]"),

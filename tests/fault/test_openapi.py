@@ -7,20 +7,40 @@ from pathlib import Path
 
 import pytest
 
-from configs.outputs import ExporterConfig
+from configs.outputs import ExporterConfig, StoreConfig
 from ops.cli.state_client import ChannelView, Indicator, RigView, SignalView, State, StreamView
 from ops.fakes.ports import free_port
+from sinks.exporter.api.resources import ApiRoutes
 from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.routes import Routes
 from sinks.exporter.server import Server
 from sources.osc.udp import listener
-from tests.support.shown import NAN, Time, events, finding, packet, report, ticks
+from tests.support.shown import NAN, Time, config, events, finding, packet, report, ticks
+from tests.support.stored import History
 
+# A document cannot state that a key is one of a former page, or that `from` is at most `to`.
+SETTINGS = """
+[[operations]]
+include-path-regex = "^/v1/history/"
+parameters = { rig = "r" }
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 404, 503]
+"""
 DOCUMENT = Path(__file__).parents[2] / "configs" / "schemas" / "openapi.json"
 
 
 @pytest.fixture
-def serve():
+def kept(tmp_path):
+    """Return a configuration with a history and a judgement."""
+    history = History(tmp_path / "kept" / "history.sqlite")
+    history.add(0, 400)
+    history.store.close()
+    (tmp_path / "gate.json").write_text('{"verdict": "GO"}')
+    exporter = ExporterConfig(gate_file=str(tmp_path / "gate.json"))
+    return config(store=StoreConfig(dsn=history.dsn), exporter=exporter)
+
+
+@pytest.fixture
+def serve(kept):
     """Return a server of a live state with packets, and its address."""
     servers = []
 
@@ -28,7 +48,9 @@ def serve():
         port = free_port()
         board = Time().board()
         board.update([*packets])
-        routes = Routes(ExporterConfig().path, board, {"/metrics_bridge": BridgePage(board).text})
+        metrics = {"/metrics_bridge": BridgePage(board).text}
+        api = ApiRoutes(kept if packets else config(), board)
+        routes = Routes(ExporterConfig().path, board, metrics, api)
         servers.append(Server(ExporterConfig(http_port=port), board, listener, routes))
         servers[-1].start()
         return f"http://127.0.0.1:{port}"
@@ -40,8 +62,11 @@ def serve():
 
 def fuzz(document, url, folder, *arguments):
     """Ask everything that the document allows and much that it does not."""
+    settings = folder / "schemathesis.toml"
+    settings.write_text(SETTINGS)
     return subprocess.run(
-        [Path(sys.executable).with_name("schemathesis"), "run", document, "--url", url,
+        [Path(sys.executable).with_name("schemathesis"), "--config-file", settings, "run",
+         document, "--url", url,
          "--checks", "all", "--generation-deterministic",
          "--max-response-time", "2", "--no-color", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=100, check=False,
@@ -80,13 +105,18 @@ def test_every_answer_is_as_the_document_specifies(serve, tmp_path, packets, arg
             "description": "", "content": {"text/html": {"schema": {"type": "string"}}}}})),
         ("/state", lambda get: get["responses"]["200"]["content"]["application/json"].update(
             schema={"type": "object", "required": ["colour"]})),
+        ("/v1/rigs", lambda get: get["responses"]["200"].update(
+            content={"application/json": {"schema": {"type": "object", "required": ["colour"]}}})),
+        ("/v1/gate", lambda get: get["responses"].pop("200")),
+        ("/v1/history/ticks", lambda get: get["responses"].pop("400")),
     ],
 )  # fmt: skip
 def test_a_document_that_is_wrong_is_found_out(serve, tmp_path, path, wrong):
     document = json.loads(DOCUMENT.read_text())
     wrong(document["paths"][path]["get"])
     (tmp_path / "wrong.json").write_text(json.dumps(document))
-    done = fuzz(tmp_path / "wrong.json", serve(), tmp_path, "--include-path", path,
+    url = serve(*(BEGUN[:30] if path.startswith("/v1/") else ()))
+    done = fuzz(tmp_path / "wrong.json", url, tmp_path, "--include-path", path,
                 "--max-examples", "5")  # fmt: skip
     assert done.returncode == 1, done.stdout[-4000:]
 

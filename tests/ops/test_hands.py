@@ -20,11 +20,12 @@ OLD = {
     "smoke", "alert.test", "promql-unit", "heartbeat-rules-lint", "grafana.import.min",
     "bench.scrape", "obs-lint", "ure.sync", "bridge.adaptive.start", "bridge.midi.poc",
     "bench.bridge", "e2e.probe", "tune.bridge", "autotune.bridge", "autotune.risk",
-    "chaos.delay", "chaos.jitter", "chaos.spike",
+    "chaos.delay", "chaos.jitter", "chaos.spike", "pg.init", "pg.migrate",
+    "db.snapshot", "backup.now", "restore.from", "snaps.prune", "wal.test",
 }  # fmt: skip
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 
-READ = r'os\.environ(?:\.get\(|\[)"([A-Z_]+)"|"((?:LUMEN|GRAFANA|ALERTMANAGER)_[A-Z]+)"'
+READ = r'os\.environ(?:\.get\(|\[)"([A-Z_]+)"|"((?:LUMEN|GRAFANA|ALERTMANAGER)_[A-Z_]+)"'
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 
 

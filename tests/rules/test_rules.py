@@ -8,7 +8,7 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from configs.thresholds import BURNS, FREEZE, OBJECTIVES, SILENT_S, THRESHOLDS
+from configs.thresholds import BURNS, FREEZE, OBJECTIVES, SILENT_S, STORE_LAG_S, THRESHOLDS
 from ops.monitoring.programs import peer
 from ops.monitoring.prometheus import generate
 from ops.monitoring.prometheus.rule import Alert, Record
@@ -21,7 +21,7 @@ FILES = sorted((ROOT / "ops" / "monitoring" / "prometheus" / "rules").glob("*.ym
 RULES = [rule for groups in generate.FILES.values() for group in groups for rule in group.rules]
 RECORDS = [rule for rule in RULES if isinstance(rule, Record)]
 ALERTS = [rule for rule in RULES if isinstance(rule, Alert)]
-NAMES = ("presence", "quality", "ure", "bridge", "energy", "slo_page", "slo_ticket")
+NAMES = ("presence", "quality", "ure", "bridge", "energy", "slo_page", "slo_ticket", "store")
 TESTS = [
     yaml.safe_load(Path(__file__).with_name(f"{name}.yml").read_text("utf-8")) for name in NAMES
 ]
@@ -141,7 +141,7 @@ def test_what_is_recorded_is_there_before_it_is_read():
 
 
 def test_no_limit_is_written_twice():
-    limits = {SILENT_S, FREEZE, 0.0, 1.0}
+    limits = {SILENT_S, STORE_LAG_S, FREEZE, 0.0, 1.0}
     limits |= {x for budget in THRESHOLDS.values() for x in (*budget[:3], budget.spike)}
     burning = {burn.factor for burns in BURNS.values() for burn in burns}
     burning |= {round(1 - objective, 6) for objective in OBJECTIVES.values()}

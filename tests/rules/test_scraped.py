@@ -2,6 +2,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.exporter import bridge_metrics, energy
 from sinks.exporter.metrics import AGE, FAMILIES, LATENESS
+from sinks.exporter.store_metrics import NAMES
 from tests.support import scraped
 
 
@@ -14,6 +15,7 @@ def test_the_scrape_has_every_metric_there_is():
         energy.COST,
         energy.CELSIUS,
         energy.CPU,
+        *(f"fusion_store_{name}" for name in NAMES),
     }
     histograms = (LATENESS, bridge_metrics.JITTER, bridge_metrics.SCRAPES)
     everything |= {f"{name}_{part}" for name in histograms for part in ("bucket", "sum", "count")}

@@ -5,6 +5,7 @@ Rules, dashboards and pages that name a metric are held against it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -15,7 +16,7 @@ from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.inputs import MidiStream, OscStream, UreStream
-from configs.outputs import EnergyConfig
+from configs.outputs import EnergyConfig, OutputConfig, StoreConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
 from operators.records import Packet
@@ -24,6 +25,7 @@ from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.energy import EnergyMeter
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import MetricsPage
+from sinks.files.progress import TakenIn
 from tests.contract import rich
 from tests.support.bridge_frames import status
 from tests.support.signals import Source, every, run
@@ -44,8 +46,8 @@ STUDIO = (
 )  # fmt: skip
 
 
-def config() -> Config:
-    """The studio's rig as a live configuration."""
+def config(folder: str = "out") -> Config:
+    """The studio's rig as a live configuration, with a history."""
     members = {m.channel: MemberConfig(group=m.group) for m in PLAN.members}
     return Config(
         version=2,
@@ -57,6 +59,8 @@ def config() -> Config:
         ],
         signals={"pulse": SignalConfig(members=members)},
         facts=list(PLAN.facts),
+        output=OutputConfig(dir=folder),
+        store=StoreConfig(dsn="sqlite:history.sqlite"),
     )
 
 
@@ -65,12 +69,15 @@ def text() -> str:
     """Return the pages: several streams, facts of an engine, clock resets, losses, dead letters."""
     recording = recorded(*STUDIO, seconds=rich.SECONDS, seed=3, ticks_s=0.5, rejects=4)
     now = 0.0
-    board = LiveState(config(), clock=lambda: now, wall=lambda: now, played=played())
-    for packet in run(rich.stations(PLAN), every(recording, 997)):
-        now = packet.watermark + 0.05
-        board.update([ticking(packet, now)])
     with TemporaryDirectory() as folder:
-        board.energy = metered(Path(folder))
+        rows, errors = {"tick": 9, "signal": 9}, {"locked": 1}
+        TakenIn(1, time.monotonic(), True, rows=rows, errors=errors, size=1).write(Path(folder))
+        of = config(folder)
+        board = LiveState(of, clock=lambda: now, wall=lambda: now, played=played())
+        for packet in run(rich.stations(PLAN), every(recording, 997)):
+            now = packet.watermark + 0.05
+            board.update([ticking(packet, now)])
+        board.energy = metered(Path(folder) / "machine")
         return shown(board)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from configs.thresholds import SILENT_S, THRESHOLDS
+from configs.thresholds import SILENT_S, STORE_LAG_S, THRESHOLDS
 from operators.types import ENDED
 from ops.monitoring.prometheus.rule import Alert, Group, Record, Severity
 from sinks.exporter.rig_state import DISCARDED
@@ -169,6 +169,22 @@ ALERTS: tuple[Alert, ...] = (
              f" {_RIG}"),
     *beyond("FusionTicksLate", "lateness", "fusion:tick_lateness_p95_10m", "late",
              "Ticks come late", f"The lateness of ticks (s, 95th percentile of 10 m) {_RIG}"),
+    # -- the history: without a store there are no series
+    Alert(
+        "StoreAway", "fusion_store_up == 0", "warning", "store",
+        "The history is not written",
+        f"The database of the history {_AT} gives no answer for a minute.", "1m",
+    ),
+    Alert(
+        "StoreBehind", f"fusion_store_lag_seconds > {STORE_LAG_S:g}", "warning", "store",
+        "The history is behind",
+        f'The history {_AT} is {{{{ printf "%.0f" $value }}}} s behind the results.', "1m",
+    ),
+    Alert(
+        "StoreLosesLines", "increase(fusion_store_rows_lost_total[5m]) > 0", "warning", "lost",
+        "Lines are lost to the history",
+        f'{{{{ printf "%.0f" $value }}}} lines {_AT} were not taken in within 5 minutes.',
+    ),
 )  # fmt: skip
 URE: tuple[Record | Alert, ...] = (
     RESIDUAL,

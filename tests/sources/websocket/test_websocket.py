@@ -109,15 +109,16 @@ def test_a_page_of_another_origin_is_refused(
 
 def test_a_client_needs_the_token_of_the_file(begun: ExitStack, tmp_path: Path) -> None:
     token = tmp_path / "token"
-    token.write_text("s3cret\n")
+    token.write_text("s3cret-of-the-stage\n")
+    token.chmod(0o600)
     url, inbox = served(begun, token_file=str(token))
-    for wrong in ({}, {"additional_headers": {"Authorization": "Bearer s3cre"}}):
+    for wrong in ({}, {"additional_headers": {"Authorization": "Bearer s3cret-of-the-stag"}}):
         with pytest.raises(InvalidStatus) as refused:
             client(begun, url, **wrong)
         assert refused.value.response.status_code == 401
         assert b"s3cret" not in refused.value.response.body
-    client(begun, url, additional_headers={"Authorization": "Bearer s3cret"})
-    connection = client(begun, f"{url}/?token=s3cret")
+    client(begun, url, additional_headers={"Authorization": "Bearer s3cret-of-the-stage"})
+    connection = client(begun, f"{url}/?token=s3cret-of-the-stage")
     connection.send('{"key": "/x", "value": 1}')
     items = taken(inbox, 3)
     assert [getattr(x, "reason", None) for x in items] == ["peer", "peer", None]

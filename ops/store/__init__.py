@@ -1,0 +1,1 @@
+"""Work on the history beside a run: exports, and moments of its commands."""

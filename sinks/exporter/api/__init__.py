@@ -1,0 +1,1 @@
+"""The read-only API: resources under `/v1/`."""
