@@ -114,7 +114,7 @@ class Dll(Observer):
         """The output follows at once."""
         return math.inf
 
-    def beat(self, t: float, gains: Gains) -> Use:
+    def beat(self, t: float, gains: Gains, counted: float = 1.0) -> Use:
         """Move the loop by one beat."""
         line = self.line
         if not self.locked:
