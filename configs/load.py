@@ -137,7 +137,9 @@ def _rules(
     paths = config.evidence.rules[: coherence.MAX_RULE_FILES] if config.evidence else []
     for path in dict.fromkeys(paths):
         if Path(path).is_file():
-            more, wrong = load_rules(path, readable, titles, environ)
+            more, wrong = load_rules(
+                path, readable, titles, environ, bridge=config.bridge is not None
+            )
             rules += more
             faults += wrong
     return tuple(rules), faults

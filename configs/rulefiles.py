@@ -30,7 +30,12 @@ SENTENCES = {
 
 
 def load_rules(
-    path: str, names: Collection[str] | None, titles: dict[str, str], environ: Mapping[str, str]
+    path: str,
+    names: Collection[str] | None,
+    titles: dict[str, str],
+    environ: Mapping[str, str],
+    *,
+    bridge: bool = True,
 ) -> tuple[tuple[Rule, ...], list[Fault]]:
     """Read a rule file.
 
@@ -43,6 +48,8 @@ def load_rules(
         Titles of the rules read so far, and their places; those of this file are added.
     environ : mapping
         For `${NAME}`.
+    bridge : bool
+        Whether there is a bridge, on which the actions of a rule act.
 
     Returns
     -------
@@ -55,6 +62,11 @@ def load_rules(
         _rename(document, at)
         rule = convert(document, at, Rule)
         if rule is not BAD:
+            if rule.apply and not bridge:
+                place = document.key_place((*at, "apply"))
+                document.fault(
+                    place, "'apply' without a bridge, expected 'bridge' in the configuration"
+                )
             rule = _with_condition(document, at, rule, names)
             place = document.place(at)
             if rule.title in titles:

@@ -40,13 +40,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from operators.bridge.beat_line import MAX_HZ, MAX_TIME_S, MIN_HZ, Line, memory_limit
 from operators.bridge.gains_in_force import Gains
+from operators.bridge.sign_sums import SignSums
 from operators.types import State
 
 Use = Literal["used", "outlier", "close"]
-MIN_MEMORY, MAX_MEMORY, MAX_LONG = 4, 1_000, 400
+MAX_LONG = 400
 MIN_RUN = 6
 """Least memory (beats) after a run."""
 MIN_RESIDUALS, MAX_RESIDUALS, MAX_TIMES = 3, 64, 11
@@ -56,86 +58,8 @@ MAX_STRAYS = 4
 """Outliers running of one sign, of which the last is used."""
 STEP_SIGMAS = 9.0
 """Standard deviations of a mean interval at which the tempo has stepped."""
-FALSE_S = 3_600.0
-"""Mean time between two runs by chance (s)."""
-SLACK = 0.5
-"""Part of z / sigma that is not summed."""
 _ROBUST = 1.4826 * math.sqrt(0.5)
 
-
-MIN_HZ, MAX_HZ = 1e-6, 1e6
-MAX_TIME_S = 1e12
-"""A time further from 0 is none."""
-
-
-class Line(NamedTuple):
-    """A phase (beats) at a time (s), its rate (Hz), and the beats behind both."""
-
-    at: float
-    phase: float
-    rate: float
-    memory: int
-
-    def phase_at(self, t: float) -> float:
-        """Return the phase at time t."""
-        return self.phase + self.rate * (t - self.at)
-
-    def gain(self, gap: float, kp: float) -> float:
-        """Return a, the gain in phase, `gap` beats after the last beat."""
-        m = self.memory + 1
-        return min(1.0, gap * max(kp / self.rate, 2 * (2 * m - 1) / (m * (m + 1))))
-
-    def moved(
-        self, t: float, number: float, gap: float, gains: Gains, most: int, *, frozen: bool = False
-    ) -> Line:
-        """Return the line after a beat `number` at `t`, with a memory of at most `most`.
-
-        Its rate stays where frozen.
-        """
-        kp, ki, _ = gains
-        f = self.rate
-        m = self.memory + 1
-        a = self.gain(gap, kp)
-        b = min(a, gap * gap * max(ki / (f * f), 6 / (m * (m + 1))))
-        ahead = self.phase + f * (t - self.at)
-        r = number - ahead
-        rate = f if frozen else max(f * (1 + b * r / gap), MIN_HZ)
-        return Line(t, ahead + a * r, rate, min(m, most))
-
-
-class SignSums(NamedTuple):
-    """Sums of residuals of either sign, and the beats since each left 0."""
-
-    up: float = 0.0
-    down: float = 0.0
-    ups: int = 0
-    downs: int = 0
-
-    def added(self, z: float) -> SignSums:
-        """Return the sums with the next residual (sigmas)."""
-        up, down = self.up + z - SLACK, self.down - z - SLACK
-        return SignSums(
-            max(up, 0.0), max(down, 0.0), self.ups + 1 if up > 0 else 0,
-            self.downs + 1 if down > 0 else 0,
-        )  # fmt: skip
-
-    def length(self, rate: float) -> int:
-        """Return the beats of a sum beyond its limit, 0 where neither is.
-
-        Two sums pass the limit h once in (exp(x) - x - 1) / (4 k^2) beats, with the slack k and
-        x = 2 k (h + 1.166).
-        """
-        if max(self.up, self.down) < MIN_SUM:
-            return 0
-        mean = 4 * SLACK * SLACK * FALSE_S * rate
-        x = math.log(mean + math.log(mean + 1) + 1)
-        if max(self.up, self.down) < x / (2 * SLACK) - 1.166:
-            return 0
-        return self.ups if self.up > self.down else self.downs
-
-
-MIN_SUM = 4.0
-"""Below any limit; spares its computation."""
 _NOWHERE = Line(-MAX_TIME_S, 0.0, 0.0, 0)
 _NO_GAINS = Gains(0.0, 0.0, 0.0)
 _NO_SUMS = SignSums()
@@ -484,12 +408,3 @@ class Observer:
         return self.sigma * math.sqrt(
             2 * (2 * m - 1) / (m * (m + 1)) + 12 * beats * beats / (n * (n * n - 1))
         )
-
-
-def memory_limit(rate: float, gains: Gains) -> int:
-    """Return the memory (beats) at which the gains have replaced least squares."""
-    kp, ki, _ = gains
-    if not (kp > 0 and ki > 0):
-        return MAX_MEMORY
-    beats = rate * max(4 / kp, math.sqrt(6 / ki))
-    return int(min(max(beats, MIN_MEMORY), MAX_MEMORY))

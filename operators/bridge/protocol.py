@@ -274,6 +274,8 @@ class Protocol:
         )
 
     def _change(self, ts: float, row: ProtocolRow) -> Change:
+        # Grid ticks are older than a command: no change is dated before the one that it follows.
+        ts = max(ts, self.since)
         change = Change(ts, row.state, row.to, row.why)
         self.state, self.since = row.to, ts
         self.transitions[row.state, row.to] += 1

@@ -28,7 +28,8 @@ from configs.load import load
 from operators.bridge.bridge_config import BridgeConfig, LoopConfig, ReferenceConfig
 from operators.bridge.reference import BeatRow
 from operators.types import F64
-from ops.bench.bridge import HEART, LEAD_S, START, r_peaks
+from ops.bench.bridge import HEART, r_peaks
+from ops.bench.clock_runs import LEAD_S, START
 from ops.simulate.beats import BeatScenario, train
 from ops.simulate.recording import make
 from ops.simulate.scenario import laboratory

@@ -14,6 +14,7 @@ from configs.document import ConfigError, text_of
 from configs.load import Loaded, load
 from configs.reach import unwanted
 from configs.schema import Config
+from configs.thresholds import THRESHOLDS
 from configs.upgrade import upgrade
 from operators.bridge.trend import RATIO_S
 from operators.settings.plan import Plan, Signal
@@ -150,7 +151,7 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
 
 
 def _bridge(config: Config) -> list[str]:
-    """Return the reference and the clocks of a bridge, and the silence that leads to E4."""
+    """Return reference, clocks, the silence that leads to E4, and thresholds that no alert has."""
     bridge = config.bridge
     if bridge is None:
         return []
@@ -168,6 +169,18 @@ def _bridge(config: Config) -> list[str]:
         f"          more than {silence_s:g} s of silence or at a limit within {RATIO_S:g} s of play"
         " lead to E4, which `lumen bridge release` ends"
     )
+    burn = bridge.burn_rate_thresholds
+    phase, entropy = THRESHOLDS["bridge_phase"], THRESHOLDS["bridge_entropy"]
+    lines += [
+        f"          burn_rate_thresholds.{name} {mine:g}: the Prometheus alerts keep {shipped:g}"
+        for name, mine, shipped in (
+            ("phase.fast", burn.phase.fast, phase.crit),
+            ("phase.slow", burn.phase.slow, phase.warn),
+            ("entropy.warn", burn.entropy.warn, entropy.warn),
+            ("entropy.crit", burn.entropy.crit, entropy.crit),
+        )
+        if mine != shipped
+    ]
     return lines
 
 

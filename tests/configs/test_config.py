@@ -175,7 +175,7 @@ def test_a_rule_has_actions_of_the_bridge() -> None:
         "- {when: live < 1, apply: [increase kd by 0.02, safety gain 0.9, hard stop]}\n", "utf-8"
     )
 
-    (rule,) = loaded(BASE + "evidence: {rules: [r.yaml]}\n").rules
+    (rule,) = loaded(BASE + "bridge: {}\nevidence: {rules: [r.yaml]}\n").rules
 
     assert rule.apply == ("increase kd by 0.02", "safety gain 0.9", "hard stop")
 
@@ -205,9 +205,19 @@ def test_a_rule_has_actions_of_the_bridge() -> None:
 def test_actions_are_checked_by_character(rule: str, fault: str) -> None:
     Path("r.yaml").write_text(f"- {rule}\n", "utf-8")
 
-    first, *_ = refused(BASE + "evidence: {rules: [r.yaml]}\n")
+    first, *_ = refused(BASE + "bridge: {}\nevidence: {rules: [r.yaml]}\n")
 
     assert first.startswith(f"r.yaml:{fault}")
+
+
+def test_actions_without_a_bridge_are_refused() -> None:
+    Path("r.yaml").write_text("- {when: live < 1, apply: [hard stop]}\n", "utf-8")
+
+    faults = refused(BASE + "evidence: {rules: [r.yaml]}\n")
+
+    assert faults == [
+        "r.yaml:1:20: 'apply' without a bridge, expected 'bridge' in the configuration"
+    ]
 
 
 def test_the_first_rule_files_load_as_they_are() -> None:

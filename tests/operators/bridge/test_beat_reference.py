@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from operators.bridge.bridge_config import ReferenceConfig
 from operators.bridge.gains_in_force import Gains
 from operators.bridge.observer import Observer
+from operators.bridge.pulse_train import PulseTrain
 from operators.bridge.reference import (
     Beat,
     BeatRow,
     CountRate,
-    PulseTrain,
     Reference,
     Rises,
     rows_of,

@@ -213,3 +213,12 @@ def test_the_rises_of_a_fused_signal_are_beats_too() -> None:
     late = [tick for tick in ticks(items) if tick.ts > START + 40]
     assert {tick.lock for tick in late} == {"locked"}
     assert 1 / np.mean(np.diff([tick.ts for tick in late])) == pytest.approx(4.8, rel=0.01)
+
+
+def test_changes_are_dated_in_order_though_grid_ticks_are_older_than_a_command() -> None:
+    items = commanded(packets(), 25.0, "bridge.rollback")
+    items = commanded(items, 25.3, "bridge.release")
+    dated = [frame.ts for frame in frames(feed(station(), items)) if frame.why is not None]
+
+    assert len(dated) == 5
+    assert dated == sorted(dated)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.bridge.beat_line import Line, memory_limit
 from operators.bridge.gains_in_force import Gains
-from operators.bridge.observer import MAX_BACK, Line, Observer, memory_limit
+from operators.bridge.observer import MAX_BACK, Observer
 from operators.snapshot import decode_state, encode_state
 
 GAINS = Gains(0.35, 0.08, 0.1)

@@ -88,3 +88,22 @@ def test_a_bridge_is_shown_with_its_silence(capsys):
     assert begin in lines
     (silence,) = [line for line in lines if "`lumen bridge release`" in line]
     assert "more than 15 s of silence" in silence
+
+
+def test_thresholds_that_the_shipped_alerts_do_not_have_are_shown(tmp_path, capsys):
+    text = (
+        Path("configs/bridge.yaml")
+        .read_text()
+        .replace("path: configs/", f"path: {Path.cwd()}/configs/")
+    )
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        text.replace("bridge:\n", "bridge:\n  burn_rate_thresholds: {phase: {fast: 0.05}}\n")
+    )
+    assert main(["check", str(config)]) == 0
+    shown = [x for x in capsys.readouterr().out.splitlines() if "burn_rate" in x]
+    assert [x.strip() for x in shown] == [
+        "burn_rate_thresholds.phase.fast 0.05: the Prometheus alerts keep 0.03"
+    ]
+    assert main(["check", "configs/bridge.yaml"]) == 0
+    assert "burn_rate" not in capsys.readouterr().out
