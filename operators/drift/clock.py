@@ -414,7 +414,7 @@ class Clock:
         if self.bank and self.bank.settled:
             low = max(GATE_S, GATE_EDGES * self.bank.edge)
             if self._in_burst:
-                low = max(low, GATE_EDGES * self._own(self.low[2]))
+                low = max(low, GATE_EDGES * self._own_since(self.low[2]))
         return low, high
 
     @property
@@ -634,7 +634,7 @@ class Clock:
         """
         since = at - self.stepped_at
         if self._in_burst:
-            own = max(self._own(n + self.low[2]), self._own(n) / 4)
+            own = max(self._own_since(n + self.low[2]), self._own(n) / 4)
             return 0 <= since and math.sqrt(bank.slope_var) * since <= own
         return 0 <= since < NEW_STEP_S and bank.sharp and not self.rounding
 
@@ -642,7 +642,19 @@ class Clock:
         """Start a new offset from the least of the n stamps since the step."""
         self.low = (at, least, n)
         if self.bank:
-            self.bank.move(at, least - self._own(n), self._own(n))
+            own = self._own_since(n)
+            self.bank.move(at, least - own, own)
+
+    def _own_since(self, n: int) -> float:
+        """Return the mean distance (s) of the least of n stamps since the step above the edge.
+
+        Delays in a burst are usual ones, of spread u, plus those of the burst, of spread js. Near
+        the edge P(delay < x) = x^2 / (2 u js), so that the least has the mean sqrt(pi u js / 2 n).
+        """
+        own = self._own(n)
+        if not self._in_burst:
+            return own
+        return max(own, math.sqrt(math.pi / 2 * self.usual * own))
 
     def _own(self, n: int) -> float:
         """Return own = js / n (s), 0 while the jitter is unknown."""
