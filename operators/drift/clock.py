@@ -13,13 +13,20 @@ Its readings are then the delays themselves with equal weights: a line of least 
 
 A *clock reset* is a run of stamps of one sign, in a row but for one, that agree within the gate:
 
-- five above the prediction by more than max(20 ms, 12 js) that did not arrive as one burst, or
+- five above the prediction by more than max(20 ms, 12 js) that did not arrive as one burst and
+  spread no more than usual, or
 - three below it by more than max(20 ms, 6 sd of the readings), where no delay can lie.
 
 The reset is decided when the run ends or has lasted 0.075 s: more stamps give a better offset.
 Smaller steps up show as two bins in a row without a stamp near the prediction. At a reset the
 offset moves and the slope stays. In the first four seconds after it the least of all stamps since
 the step is the only reading, in bins that start short.
+
+Jitter of arrival only delays, and spreads the stamps (operators/drift/delay_burst.py). A step up
+is taken back if the first dozen stamps after it spread more than usual. The line holds during a
+burst until all delays are longer for three seconds; then it moves to their least, without a reset.
+The line from before is kept: delays that agree with it prove it, and it is in force again. While
+either line is possible the variance includes the square of their distance.
 
 Source: lower envelope, Zhang, Liu & Xia, INFOCOM 2002.
 """
@@ -29,6 +36,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -57,10 +65,13 @@ MIN_IN_BIN, MAX_IN_BIN = 5, 4096
 GATE_S, GATE_JITTERS, GATE_EDGES = 0.020, 12.0, 6.0
 RUN_ABOVE, RUN_BELOW, MAX_RUN, HOLD_S = 5, 3, 32, 0.075
 """Stamps that make a reset; the most stamps, and the longest time (s), in doubt."""
+MIN_JITTER_S = GATE_S / GATE_JITTERS
+"""Jitter (s) below which the gate stays as wide."""
 FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
 FORGET, FORGET_BURST = 0.98, 0.9
-MAX_SPREAD, NEAR_JITTERS = 3.0, 5.0
-"""In jitters: the spread of delays, and the distance above the line, that are still usual."""
+MAX_SPREAD, MAX_TRIAL, NEAR_JITTERS = 3.0, 5.0, 5.0
+"""In jitters: the spread of the stamps of a step, of those after it, and the distance above the
+line that are still usual."""
 NEW_STEP_S = 4.0
 """Time for which a step is new (s)."""
 
@@ -115,7 +126,7 @@ class ClockLine(NamedTuple):
 
 @dataclass
 class Clock:
-    """The clock of one source. State: a bank, twenty numbers and the stamps of one bin."""
+    """The clock of one source. State: two banks, forty numbers and the stamps of one bin."""
 
     max_delay_s: float
     bank: OffsetFilterBank | None = None
@@ -137,6 +148,7 @@ class Clock:
     """Distance of the last bin above the prediction (s), NaN where it was within the gate."""
     burst: DelayBurst = field(default_factory=DelayBurst)
     trial: Trial | None = None
+    """The first stamps after a step up."""
     earlier: EarlierLine | None = None
     """The line from before a move up: delays may agree with it again."""
     usual: float = float("nan")
@@ -161,12 +173,13 @@ class Clock:
         return cls(**{**state, **parts})
 
     def line(self, bank: OffsetFilterBank, stepped: bool = False) -> ClockLine:
-        """Return the line in force."""
+        """Return the line in force; its variance includes the distance of another possible line."""
+        unknown = self._unknown(bank) if self.burst.halves or self._in_burst else 0.0
         return ClockLine(
             at=bank.at,
             offset=bank.offset,
             slope=bank.slope,
-            offset_var=bank.offset_var + bank.hidden + self._unknown(bank) ** 2,
+            offset_var=bank.offset_var + bank.hidden + unknown**2,
             cross_var=bank.cross_var,
             slope_var=bank.slope_var,
             jitter_p95=self.jitter_p95,
@@ -363,12 +376,12 @@ class Clock:
         else:
             return i, 0
         if len(run) >= need:
-            middle = np.median(e[run])
+            middle = float(np.median(e[run]))
             alike = e[run][np.abs(e[run] - middle) <= wide]
             if e[0] < 0:
                 back = self._back(s[run], d[run])
                 reset = not back and self.trial is None and len(alike) >= need
-                least = np.min(e[run]) if back else middle - wide
+                least = float(np.min(e[run])) if back else middle - wide
             else:
                 spaced = arrival[vote[run[-1]]] - arrival[i] >= 0.5 * (s[run[-1]] - s[0])
                 back, reset = False, spaced and len(alike) >= need and self._apart(alike, burst)
@@ -414,7 +427,7 @@ class Clock:
         if self.bank and self.bank.settled:
             low = max(GATE_S, GATE_EDGES * self.bank.edge)
             if self._in_burst:
-                low = max(low, GATE_EDGES * self._own(self.low[2]))
+                low = max(low, GATE_EDGES * self._own_since(self.low[2]))
         return low, high
 
     @property
@@ -450,7 +463,7 @@ class Clock:
         usual = self.jitter
         if math.isnan(usual):
             usual = self.bank.edge if self.bank and self.bank.settled else self.max_delay_s
-        return max(usual, GATE_S / GATE_JITTERS)
+        return max(usual, MIN_JITTER_S)
 
     def _apart(self, above: F64, burst: DelayedHalf | None) -> bool:
         """Return whether distances above the line (n,) are those of a clock reset, not of jitter.
@@ -489,7 +502,7 @@ class Clock:
         self.trial = None
         above = trial.above(self.earlier)
         middle = float(np.median(above)) - min(above)
-        if middle <= MAX_SPREAD * math.log(2) * max(self.earlier.jitter, GATE_S / GATE_JITTERS):
+        if middle <= MAX_TRIAL * math.log(2) * max(self.earlier.jitter, MIN_JITTER_S):
             return False
         self.earlier.counted = False
         self._take_back()
@@ -512,7 +525,8 @@ class Clock:
         whole = self.burst.whole
         if not whole or not self.burst.persists(at, at + delay, GATE_S):
             return int(self.burst.add(at, delay, above) == MIN_HALF)
-        self._keep(bank, counted=False)
+        if not (self._in_burst and self.earlier):
+            self.earlier = self._kept(bank, counted=False)
         self._widen(bank, whole)
         self.jitter_p95 = whole.high - whole.least
         self._begin(whole.at, at)
@@ -527,15 +541,15 @@ class Clock:
             return bank.offset - self.earlier.delay(bank.at)
         return 0.0
 
-    def _keep(self, bank: OffsetFilterBank, counted: bool) -> None:
-        """Keep the line before a move up; in a burst that from before it remains."""
-        if not (self._in_burst and self.earlier):
-            self.earlier = EarlierLine.of(bank, self.jitter, self.jitter_p95, counted)
+    def _kept(self, bank: OffsetFilterBank, counted: bool) -> EarlierLine:
+        """Return the line in force, before a move up."""
+        return EarlierLine(deepcopy(bank), self.jitter, self.jitter_p95, counted)
 
     def _widen(self, bank: OffsetFilterBank, burst: DelayedHalf) -> None:
         """Set the spread of the readings to that of a burst."""
         if math.isnan(self.jitter):
             bank.excess = max(bank.excess, (burst.spread / UNKNOWN_S) ** 2)
+            bank.edge = max(bank.edge, burst.spread)
             return
         if not self._in_burst:
             self.usual = self.jitter
@@ -575,18 +589,20 @@ class Clock:
 
     def _close(self, now: float) -> ClockLine | None:
         """Read the bin and open the next; return the line if it changed."""
-        if self._tried() and self.bank:
-            self.due = now + self.span
-            return self.line(self.bank)
-        source, delay, burst = self.bin_source, self.bin_delay, self._burst()
-        if self.trial:
-            self.trial.gathered = 0
+        bank = self.bank
+        if bank and self.trial:
+            if self._tried():
+                self.due = now + self.span
+                return self.line(bank)
+            if self.trial:
+                self.trial.gathered = 0
+        burst = self._burst() if self.burst.halves else None
+        source, delay = self.bin_source, self.bin_delay
         self.bin_source, self.bin_delay, self.due = array("d"), array("d"), now + self.span
         self.burst.gathered = 0
         self.span = min(2 * self.span, BIN_S)
         if not source:
             return None
-        bank = self.bank
         line = (bank.offset, bank.slope, bank.at) if bank else (delay[0], 0.0, 0.0)
         found = summed(source, delay, line)
         n = found.number
@@ -603,7 +619,7 @@ class Clock:
                 self.jitter, self.jitter_p95 = spread, found.high
             forget = FORGET_BURST if self._in_burst else FORGET
             self.jitter = forget * self.jitter + (1 - forget) * spread
-            if self.jitter <= MAX_SPREAD * max(self.usual, GATE_S / GATE_JITTERS):
+            if self._in_burst and self.jitter <= MAX_SPREAD * max(self.usual, MIN_JITTER_S):
                 self.usual = float("nan")
             self.jitter_p95 = 0.9 * self.jitter_p95 + 0.1 * found.high
         self._read(found.at, found.delay, n)
@@ -611,17 +627,13 @@ class Clock:
 
     def _read(self, at: float, least: float, n: int) -> None:
         """Process the least delay of n stamps as a reading."""
-        if (
-            self._in_burst
-            and self.bank
-            and self.earlier
-            and self.earlier.agrees(at, least, self.bank)
-        ):
+        bank, earlier = self.bank, self.earlier
+        if bank and earlier and self._in_burst and earlier.agrees(at, least, bank):
             self._take_back()
             return
-        if self.bank and self._is_new(self.bank, at, n):
+        if bank and self._is_new(bank, at, n):
             low_at, low, before = self.low
-            if low + self.bank.slope * (at - low_at) < least:
+            if low + bank.slope * (at - low_at) < least:
                 at, least = low_at, low
             self._restart(at, least, n + before)
             return
@@ -639,7 +651,7 @@ class Clock:
         """
         since = at - self.stepped_at
         if self._in_burst:
-            own = max(self._own(n + self.low[2]), self._own(n) / 4)
+            own = max(self._own_since(n + self.low[2]), self._own(n) / 4)
             return since >= 0 and math.sqrt(bank.slope_var) * since <= own
         return 0 <= since < NEW_STEP_S and bank.sharp and not self.rounding
 
@@ -647,7 +659,19 @@ class Clock:
         """Start a new offset from the least of the n stamps since the step."""
         self.low = (at, least, n)
         if self.bank:
-            self.bank.move(at, least - self._own(n), self._own(n))
+            own = self._own_since(n)
+            self.bank.move(at, least - own, own)
+
+    def _own_since(self, n: int) -> float:
+        """Return the mean distance (s) of the least of n stamps since the step above the edge.
+
+        Delays in a burst are usual ones, of spread u, plus those of the burst, of spread js. Near
+        the edge P(delay < x) = x^2 / (2 u js), so that the least has the mean sqrt(pi u js / 2 n).
+        """
+        own = self._own(n)
+        if not self._in_burst:
+            return own
+        return max(own, math.sqrt(math.pi / 2 * self.usual * own))
 
     def _own(self, n: int) -> float:
         """Return own = js / n (s), 0 while the jitter is unknown."""
@@ -674,23 +698,23 @@ class Clock:
     def _reset(self, source: F64, delay: F64, burst: DelayedHalf | None) -> None:
         """Move the offset to these stamps; the slope stays.
 
-        Within a burst before, and above the line from before it, this is no clock reset.
+        Shorter delays within a burst that lie above the earlier line are no clock reset.
         """
+        bank, earlier = self.bank, self.earlier
         e = delay - self._predict(source, delay)
         k = int(np.argmin(e))
-        bank = self.bank
-        if bank and bank.settled:
-            if e[k] > 0:
-                self._keep(bank, counted=True)
-            elif not self._in_burst or not self.earlier or delay[k] < self.earlier.delay(source[k]):
-                self.earlier = None
-            if burst:
-                self._widen(bank, burst)
-        self.resets += 1
+        at, least, up = float(source[k]), float(delay[k]), bool(e[k] > 0)
+        shorter = not up and self._in_burst and earlier and least >= earlier.delay(at)
+        self.resets += not shorter
+        usual = bank and bank.settled and not burst and not self._in_burst
+        if not shorter:
+            self.earlier = self._kept(bank, counted=True) if bank and usual and up else None
+        if bank and burst:
+            self._widen(bank, burst)
         self._begin(float(source[0]), float(source[-1]))
-        if self.earlier and e[k] > 0 and not math.isnan(self.jitter) and not self._in_burst:
+        if self.earlier and up and not math.isnan(self.jitter):
             self.trial = Trial(source.tolist(), delay.tolist())
         if bank is None:
             self.least = float(np.min(delay))
             return
-        self._restart(float(source[k]), float(delay[k]), len(source))
+        self._restart(at, least, len(source))

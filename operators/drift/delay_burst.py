@@ -26,7 +26,7 @@ from typing import TypeVar
 from operators.drift.offset_filter import OffsetFilterBank
 from operators.types import F64, State
 
-Time = TypeVar("Time", float, F64)
+_Time = TypeVar("_Time", float, F64)
 
 PERSIST_S, MIN_HALF = 3.0, 5
 """Time for which delays persist before the clock follows (s), and the stamps of each half."""
@@ -162,18 +162,11 @@ class EarlierLine:
     """Whether the move up counts as a clock reset."""
 
     @classmethod
-    def of(
-        cls, bank: OffsetFilterBank, jitter: float, jitter_p95: float, counted: bool
-    ) -> EarlierLine:
-        """Return a copy of the line in force."""
-        return cls(deepcopy(bank), jitter, jitter_p95, counted)
-
-    @classmethod
     def from_snapshot(cls, state: State) -> EarlierLine:
         """Return the line of a clock's snapshot."""
         return cls(**{**state, "bank": OffsetFilterBank.from_snapshot(state["bank"])})
 
-    def delay(self, at: Time) -> Time:
+    def delay(self, at: _Time) -> _Time:
         """Return the predicted delay (s) at source times."""
         return self.bank.offset + self.bank.slope * (at - self.bank.at)
 

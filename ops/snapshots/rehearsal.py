@@ -21,10 +21,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from configs.connectors.mqtt import MqttStream
+from configs.connectors.websocket import WebSocketStream
 from configs.files import open_own
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import Loaded, load
-from configs.schema import Config
+from configs.schema import Config, LiveStream
 from flows.store import parts_of, snapshots_of
 from operators.errors import LumenError
 from operators.snapshot import StateRefusedError, decode_state
