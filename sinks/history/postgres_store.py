@@ -239,15 +239,14 @@ class PostgresStore:
         with self._errors():
             session = self._connected()
             self._limit(session, self._write_s)
-            sql, pairs = _percent_form(_delete(table)).encode(), [(None, None)]
+            sql = _percent_form(_delete(table)).encode()
+            pairs: list[Row] = [(None, None)]
             if by_rig(table):
                 pairs = session.execute("SELECT DISTINCT run, rig FROM place").fetchall()
             for run, rig in pairs:
                 values = {"run": run, "rig": rig, "before": before, "limit": limit - deleted}
-                if values["limit"] > 0:
-                    deleted += session.execute(
-                        _percent_form(_delete(table)).encode(), values
-                    ).rowcount
+                if deleted < limit:
+                    deleted += session.execute(sql, values).rowcount
         return deleted
 
     def drop(self, table: Table, run: int, rig: int, first: float, last: float) -> None:
