@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sinks.files.progress import LATER, Place, final_of, set_aside, taken_of
+from sinks.files.progress import LATER, FilePlace, final_of, set_aside, taken_of
 from sinks.history import follower as module
 from sinks.history import line_reader
 from sinks.history.back_end import AwayError, HistoryError
@@ -379,7 +379,7 @@ def test_a_follower_takes_in_the_rest_before_it_ends(
     taken = taken_of(place.out)
     assert taken is not None
     assert taken.places == {
-        "main": {"fused": Place(0, (place.out / "fused.jsonl").stat().st_size, 300)}
+        "main": {"fused": FilePlace(0, (place.out / "fused.jsonl").stat().st_size, 300)}
     }
     assert taken.released == 1000.0 + 0.5 * 299 + 0.5
     assert taken.rows["tick"] == 300
