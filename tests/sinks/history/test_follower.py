@@ -297,6 +297,48 @@ def test_a_locked_store_is_tried_again_and_nothing_is_lost(
     assert place.count() == 10
 
 
+def test_a_reader_that_stays_holds_nothing_up(place: Scene, made: Callable[..., Follower]) -> None:
+    run = HistoryRun(place.out)
+    run.ticks(0, 5)
+    follower = made()
+    follower.step()
+    reader = sqlite3.connect(place.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM tick").fetchone() == (5,)
+    run.ticks(5, 400)
+    drained(follower)
+    assert reader.execute("SELECT count(*) FROM tick").fetchone() == (5,)
+    reader.close()
+    assert place.count() == 400
+
+
+def test_a_full_disk_is_tried_again_and_nothing_is_lost(
+    place: Scene, made: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = HistoryRun(place.out)
+    follower = made()
+    follower.step()
+    follower.close()
+    prepare = SqliteStore._prepare
+
+    def filled(store: SqliteStore) -> None:
+        prepare(store)
+        pages = store._pragma("page_count")
+        store._pragma(f"max_page_count = {pages + 2}")
+
+    monkeypatch.setattr(SqliteStore, "_prepare", filled)
+    run.ticks(0, 2_000)
+    for _ in range(2):
+        with pytest.raises(AwayError, match="full") as caught:
+            drained(follower)
+        follower.failed(caught.value)
+    assert place.count() == 0
+    monkeypatch.undo()
+    drained(follower)
+    assert place.count() == 2_000
+    assert place.rows("SELECT sum(ticks) FROM minute") == [(2_000,)]
+
+
 def test_a_store_replaced_by_text_is_unusable_until_it_is_mended(
     place: Scene, made: Callable[..., Follower], capsys: pytest.CaptureFixture[str]
 ) -> None:
