@@ -54,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _newest(target: Target) -> SnapshotName:
+    if target.sqlite is None:
+        raise SnapshotError("a drill of PostgreSQL is not part of this version")
     names = target.snapshots.names("sqlite")
     if not names:
         raise SnapshotError(

@@ -21,6 +21,7 @@ from ops.snapshots.rehearsal import has_ticked
 from ops.snapshots.snapshot_folder import SnapshotFolder, copied, refuse_changed, remove
 from ops.snapshots.sqlite_copy import refuse_unsound
 from sinks.history.open_store import opened
+from sinks.history.questions import ask, questions
 from sinks.history.tables import TABLES
 from sinks.snapshots.drills import drills
 from sinks.snapshots.names import SnapshotName
@@ -95,6 +96,7 @@ def rehearse_store(folder: SnapshotFolder, name: SnapshotName, scratch: Path, pa
 
     timed(parts, "restore", restore)
     timed(parts, "open", lambda: _count(store))
+    timed(parts, "questions", lambda: _ask(store))
     return expected
 
 
@@ -102,6 +104,16 @@ def _count(store: Path) -> None:
     with closing(opened(f"sqlite:{store}", read_only=True)) as base:
         for table in TABLES:
             list(base.rows(f"SELECT count(*) FROM {table.name}", limit_s=_QUERY_S))
+
+
+def _ask(store: Path) -> None:
+    """Ask each shipped question, with a rig and a version of the store."""
+    with closing(opened(f"sqlite:{store}", read_only=True)) as base:
+        rig = next(iter(base.rows("SELECT min(text) FROM name WHERE kind = 'rig'")))[0] or ""
+        version = next(iter(base.rows("SELECT max(version) FROM run")))[0] or ""
+        values = {"rig": rig, "other_rig": rig, "version": version}
+        for name, question in questions().items():
+            ask(base, name, {each: values[each] for each in question.required}, _QUERY_S)
 
 
 def copy_for_drill(recovery: Path, target: Path) -> None:
