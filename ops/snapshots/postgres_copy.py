@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from configs.dsn import public_dsn
 from configs.files import open_own
@@ -218,6 +219,45 @@ def restore_postgres(folder: SnapshotFolder, name: SnapshotName, dsn: str) -> st
     finally:
         store.close()
     return expected
+
+
+@contextmanager
+def scratch_database(archive: Path, dsn: str) -> Iterator[str]:
+    """Restore an archive into a database of its own on the same server; dropped after it.
+
+    Yields
+    ------
+    str
+        Its address.
+
+    Raises
+    ------
+    SnapshotFailedError
+        The user may not create a database, or the archive is damaged.
+    """
+    import psycopg
+
+    parts = urlsplit(dsn)
+    name = f"{parts.path.strip('/')[:40]}_lumen_drill"
+    quoted = '"' + name.replace('"', '""') + '"'
+    with connected(dsn) as session:
+        try:
+            session.base.execute(f"DROP DATABASE IF EXISTS {quoted}".encode())  # of a killed drill
+            session.base.execute(f"CREATE DATABASE {quoted} TEMPLATE template0".encode())
+        except psycopg.Error as error:
+            text = error.diag.message_primary or "no database can be created"
+            raise SnapshotFailedError(f"{session.shown}: {text}") from None
+        try:
+            address = urlunsplit(parts._replace(path=f"/{quote(name)}"))
+            with connected(address) as scratch:
+                scratch.run(
+                    *("pg_restore", "--exit-on-error", "--no-owner", "--no-privileges"),
+                    *(f"--dbname={scratch.address}", str(archive)),
+                )
+            yield address
+        finally:
+            with suppress(psycopg.Error):
+                session.base.execute(f"DROP DATABASE IF EXISTS {quoted}".encode())
 
 
 def _replace(session: Session, archive: Path, counts: Counts) -> None:

@@ -120,3 +120,15 @@ def test_a_server_that_is_away_is_one_line(dsn, tmp_path, capsys):
     assert len(error.splitlines()) == 1
     assert ESCAPED not in error
     assert listed(tmp_path) == []
+
+
+def test_a_drill_has_a_database_of_its_own_and_drops_it(dsn, postgres, tmp_path, capsys):
+    assert lumen(tmp_path, dsn, "snapshot") == 0
+    add(dsn, 100, 150)
+    assert lumen(tmp_path, dsn, "drill") == 0
+    line = json_lines(tmp_path / "audit.jsonl")[-1]
+    assert (line["command"], line["result"]) == ("drill", "ok")
+    assert list(line["parts"]) == ["restore", "open", "questions"]
+    assert count(dsn) == 150
+    assert "lumen_drill" not in postgres.psql("SELECT datname FROM pg_database")
+    assert PASSWORD not in "".join(capsys.readouterr())
