@@ -67,6 +67,10 @@ BENCHES = (
         "of a core, goal 5.",
     ),
     Bench(
+        "snapshots", "Snapshot, drill and restore of 1 GiB", ("snapshots",),
+        "Asked: a drill within 60 s; no commit beside a snapshot longer than 5 s.",
+    ),
+    Bench(
         "snapshot_kills", "Snapshot, restore and prune, killed", ("snapshot_kills",),
         "Each dies at each file that it touches, and at 200 random times. Asked: no fault.",
     ),
