@@ -108,7 +108,7 @@ def test_short_delays_that_return_bring_the_line_back_at_once(rate_hz: float, se
 def test_a_step_of_the_clock_within_a_burst_is_a_reset(size: float, at: float, seed: int) -> None:
     found = stamps(step=(at, size), seed=seed)
     clock = Clock(60.0)
-    verdicts, error = fed(clock, found)
+    _, error = fed(clock, found)
     assert clock.resets == 1
     assert abs(clock.reset_at - START - at) <= 2.5
     late = found[2] >= at + 3
