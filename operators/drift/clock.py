@@ -48,6 +48,7 @@ from operators.drift.delay_burst import (
     MIN_BURST,
     MIN_HALF,
     MIN_TRIAL,
+    PERSIST_S,
     DelayBurst,
     DelayedHalf,
     EarlierLine,
@@ -147,6 +148,9 @@ class Clock:
     above: float = float("nan")
     """Distance of the last bin above the prediction (s), NaN where it was within the gate."""
     burst: DelayBurst = field(default_factory=DelayBurst)
+    seen: DelayedHalf | None = None
+    seen_at: float = float("nan")
+    """The last burst in which a stamp came near the line, and the source time of that (s)."""
     trial: Trial | None = None
     """The first stamps after a step up."""
     earlier: EarlierLine | None = None
@@ -166,6 +170,7 @@ class Clock:
             "bank": state["bank"] and OffsetFilterBank.from_snapshot(state["bank"]),
             "low": tuple(state["low"]),
             "burst": DelayBurst.from_snapshot(state["burst"]),
+            "seen": state["seen"] and DelayedHalf(**state["seen"]),
             "trial": state["trial"] and Trial(**state["trial"]),
             "earlier": state["earlier"] and EarlierLine.from_snapshot(state["earlier"]),
             **{k: array("d", state[k]) for k in ("bin_source", "bin_delay")},
@@ -359,7 +364,7 @@ class Clock:
         e = d - self._predict(s, d)
         doubt = self._doubtful(e) & (np.sign(e) == np.sign(e[0]))
         need, gate = RUN_BELOW if e[0] < 0 else RUN_ABOVE, self._gate()
-        burst = self._burst()
+        burst = self._recent(float(s[0]))
         wide = max(gate, GATE_JITTERS * burst.spread) if burst else gate
         others = np.flatnonzero(~doubt)  # one stamp overtaken at the step does not end the run
         run = np.flatnonzero(doubt[: others[1]] if len(others) > 1 else doubt)
@@ -439,9 +444,21 @@ class Clock:
         """Return the delayed stamps in a row, None if they show no spread."""
         self._gathered()
         whole = self.burst.whole
-        if whole is None or whole.number < MIN_BURST:
-            return None
-        return whole if whole.spread > MAX_SPREAD * self._jitter() else None
+        return whole if whole and self._is_burst(whole) else None
+
+    def _is_burst(self, whole: DelayedHalf) -> bool:
+        """Return whether delayed stamps are enough, and spread more than usual."""
+        return whole.number >= MIN_BURST and whole.spread > MAX_SPREAD * self._jitter()
+
+    def _recent(self, at: float) -> DelayedHalf | None:
+        """Return the burst, also one in which a stamp just came near the line."""
+        burst = self._burst()
+        if burst or self.seen is None:
+            return burst
+        if at < self.seen_at + PERSIST_S:
+            return self.seen
+        self.seen = None
+        return None
 
     def _gathered(self) -> None:
         """Add the stamps of the open bin to delayed ones before them, up to one near the line."""
@@ -453,6 +470,9 @@ class Clock:
             at, delay = self.bin_source[k], self.bin_delay[k]
             above = delay - (bank.offset + bank.slope * (at - bank.at))
             if above <= near:
+                whole = burst.whole
+                if whole and self._is_burst(whole):
+                    self.seen, self.seen_at = whole, at
                 self.burst = DelayBurst()
                 return
             burst.add(at, delay, above)
@@ -471,7 +491,7 @@ class Clock:
         They spread no more than usual, and lie above those of the burst by its whole width.
         """
         if burst:
-            return bool(np.min(above) > 2 * burst.high - burst.least)
+            return bool(np.min(above) > burst.apart)
         return self._narrow(above)
 
     def _narrow(self, e: F64) -> bool:
@@ -523,6 +543,8 @@ class Clock:
         self._gathered()
         self.burst.gathered = len(self.bin_source)
         whole = self.burst.whole
+        if whole and whole.number >= MIN_HALF and above > whole.apart:
+            return 0  # the first of a reset are none of the burst
         if not whole or not self.burst.persists(at, at + delay, GATE_S):
             return int(self.burst.add(at, delay, above) == MIN_HALF)
         if not (self._in_burst and self.earlier):
@@ -698,13 +720,15 @@ class Clock:
     def _reset(self, source: F64, delay: F64, burst: DelayedHalf | None) -> None:
         """Move the offset to these stamps; the slope stays.
 
-        Shorter delays within a burst that lie above the earlier line are no clock reset.
+        Shorter delays within a burst are no clock reset: those above the earlier line, or, without
+        one, as far below as the burst is wide.
         """
         bank, earlier = self.bank, self.earlier
         e = delay - self._predict(source, delay)
         k = int(np.argmin(e))
         at, least, up = float(source[k]), float(delay[k]), bool(e[k] > 0)
-        shorter = not up and self._in_burst and earlier and least >= earlier.delay(at)
+        lowest = earlier.delay(at) if earlier else least - float(e[k]) - self.jitter
+        shorter = not up and self._in_burst and least >= lowest
         self.resets += not shorter
         usual = bank and bank.settled and not burst and not self._in_burst
         if not shorter:

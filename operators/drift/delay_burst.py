@@ -55,6 +55,11 @@ class DelayedHalf:
         """Return the mean above the least (s), as of exponential delays."""
         return (self.total / self.number - self.least) * self.number / max(self.number - 1, 1)
 
+    @property
+    def apart(self) -> float:
+        """Return the distance above the line (s) that is beyond the burst by its whole width."""
+        return 2 * self.high - self.least
+
     def joined(self, other: DelayedHalf) -> DelayedHalf:
         """Return both halves as one."""
         low = self if self.least <= other.least else other
