@@ -17,6 +17,7 @@ LOCKS = [*sorted(ROOT.glob("requirements*.lock")), TABLES]
 NPM_LOCKS = [
     ROOT / "ops/monitoring/grafana/schema/package-lock.json",
     ROOT / "tests/fault/senders/package-lock.json",
+    ROOT / "tests/ops/services/argo/package-lock.json",
 ]
 ADDRESS = re.compile(
     r"pypi(\.python)?\.org|pythonhosted\.org|npmjs\.(org|com)|yarnpkg\.com|deb\.debian\.org"
