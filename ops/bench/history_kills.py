@@ -191,8 +191,7 @@ def one_run(
     """Run a configuration that dies at a point, resume it, and kill its followers meanwhile."""
     out, store = folder / "out", folder / "history.sqlite"
     history = StoreConfig(dsn=f"sqlite:{store}")
-    config = msgspec.structs.replace(config, store=history)
-    path = write_config(config, folder / "run.yaml", out)
+    path = write_config(config, folder / "run.yaml", out, history)
     died = followers = 0
     for point in (at, at, "none 0"):
         process = subprocess.Popen(
