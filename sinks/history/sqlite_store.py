@@ -85,6 +85,16 @@ def held(path: Path) -> int:
     return lock
 
 
+def add_floor(base: sqlite3.Connection) -> None:
+    """Add `floor`, which questions need, to an SQLite that was built without it."""
+    try:
+        base.execute("SELECT floor(0.5)")
+    except sqlite3.OperationalError:
+        base.create_function(
+            "floor", 1, lambda x: None if x is None else float(math.floor(x)), deterministic=True
+        )
+
+
 class SqliteStore:
     """One open SQLite file.
 
@@ -121,6 +131,7 @@ class SqliteStore:
             )
         try:
             with self._errors():
+                add_floor(self._base)
                 self._prepare()
         except BaseException:
             self._base.close()

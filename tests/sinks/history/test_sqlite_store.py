@@ -14,7 +14,7 @@ from sinks.history import sqlite_store
 from sinks.history.back_end import AwayError, HistoryError, QueryEndedError
 from sinks.history.open_store import opened
 from sinks.history.sql import MIGRATIONS
-from sinks.history.sqlite_store import SqliteStore
+from sinks.history.sqlite_store import SqliteStore, add_floor
 from sinks.history.tables import DEAD, MINUTE, NAME, PLACE, RUN, SIGNAL, TICK, Table
 
 NULLS = (None,) * 7
@@ -300,3 +300,23 @@ def test_the_view_has_the_columns_of_the_first_program(path: Path) -> None:
     )
     assert list(found) == [(1, 5.0, 0.1, 0.7, 0.6)]
     store.close()
+
+
+def test_an_sqlite_without_floor_gets_one() -> None:
+    class Plain(sqlite3.Connection):
+        added = 0
+
+        def execute(self, sql: str, *more: object) -> sqlite3.Cursor:
+            if "floor" in sql and not self.added:
+                raise sqlite3.OperationalError("no such function: floor")
+            return super().execute(sql, *more)
+
+        def create_function(self, *given: object, **options: object) -> None:
+            self.added += 1
+            super().create_function(*given, **options)
+
+    base = sqlite3.connect(":memory:", factory=Plain)
+    add_floor(base)
+    assert base.added == 1
+    assert base.execute("SELECT floor(-0.5), floor(7), floor(NULL)").fetchone() == (-1.0, 7.0, None)
+    base.close()
