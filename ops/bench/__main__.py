@@ -214,6 +214,14 @@ BENCHES = (
     Bench("tick_jitter", "Ticks of the clock beside a flow", ("tick_jitter", "--seconds", "20"),
           "Asked: p95 of 5 ms and p99 of 10 on a quiet machine, else the p95 of a bare sleeping "
           "process + 5 ms; ahead: none after its time.", True),
+    Bench("history", "The history", ("history",),
+          "Asked of the flow's throughput, on two free cores: 0.97. Beside a sleeping process "
+          "instead of the follower it is 1.00: two busy processes slow each other.", True),
+    Bench("history_postgres", "The history in PostgreSQL", ("history_postgres",),
+          "Asked: no line lost, none twice; the stop of the server is shorter than the ten minutes "
+          "asked.", True),
+    Bench("history_kills", "The history through kills", ("history_kills",),
+          "Asked: no line lost, none twice.", True),
     Bench("page", "An hour of the live page", ("page",),
           "Asked: no growth, no error, a first picture within 1.5 s.", True),
 )  # fmt: skip

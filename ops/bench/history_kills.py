@@ -199,7 +199,7 @@ def one_run(
             command(path, folder / "recovery", MODULE),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"LUMEN_KILL": point},
+            env=_environment(LUMEN_KILL=point),
         )
         kills = 2
         while process.poll() is None:
@@ -214,6 +214,10 @@ def one_run(
             return died, followers, [f"exit code {process.returncode}"]
     _finished(out, store)
     return died, followers, differences(out, store)
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return os.environ | more
 
 
 def _is_follower(pid: int) -> bool:

@@ -27,6 +27,10 @@ from configs.schema import Config
 from operators import native
 from ops.cli.guess.machine import MidiInputs, addresses
 from sinks.exporter.server import HttpPortError, bound, exporters
+from sinks.files.parts import part_folder
+from sinks.files.progress import taken_of
+from sinks.history.back_end import AwayError, HistoryError, NoStoreError
+from sinks.history.open_store import opened
 from sources.inbox import stamp
 from sources.midi.port_name import fitting
 from sources.osc import open_port, refusal
@@ -107,6 +111,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
     yield from midi(config)
     yield from endpoints(config)
     yield from disk(config)
+    yield from history(config)
 
 
 def environment() -> Iterator[Diagnosis]:
@@ -328,3 +333,27 @@ def disk(config: Config | None) -> Iterator[Diagnosis]:
             )
         else:
             yield Diagnosis("ok", "disk", found)
+
+
+def history(config: Config | None) -> Iterator[Diagnosis]:
+    """Check the store of the history, and its follower where it has reported."""
+    if config is None or config.store is None:
+        return
+    try:
+        store = opened(config.store.dsn, read_only=True)
+        size = store.size()
+        store.close()
+    except NoStoreError:
+        yield Diagnosis("ok", "history", "no store yet; the first run makes it")
+    except AwayError as error:
+        yield Diagnosis("warn", "history", str(error), "lines wait in the output folder meanwhile")
+    except HistoryError as error:
+        problem, _, remedy = str(error).partition("; ")
+        yield Diagnosis("bad", "history", problem, remedy or "a run is refused with it")
+    else:
+        yield Diagnosis("ok", "history", f"store of {size / 1e6:.1f} MB")
+    for number in range(config.output.parts):
+        taken = taken_of(part_folder(config.output, number))
+        if taken is not None and taken.lost:
+            found = f"{taken.lost} lines were not taken in"
+            yield Diagnosis("warn", "history", found, "see StoreLosesLines in the runbook")

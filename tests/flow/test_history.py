@@ -170,6 +170,21 @@ def test_the_command_follows_until_it_is_asked_to_end(path: Path, tmp_path: Path
     assert "tick" in done.stdout
 
 
+def test_the_parts_of_an_output_have_one_store(path: Path, tmp_path: Path) -> None:
+    config = load(path).config
+    parts = msgspec.structs.replace(config.output, parts=2)
+    both = write_config(
+        msgspec.structs.replace(config, output=parts), tmp_path / "parts.yaml", tmp_path / "out"
+    )
+    out = execute(both, progress=False)
+    wrong = [text for part in sorted(out.iterdir()) for text in differences(part, store_of(path))]
+    assert wrong == []
+    with sqlite3.connect(store_of(path)) as base:
+        rigs = base.execute("SELECT count(DISTINCT rig) FROM tick").fetchone()
+    base.close()
+    assert rigs == (2,)
+
+
 def test_a_configuration_without_a_store_has_nothing_to_follow(tmp_path: Path) -> None:
     configuration(tmp_path)
     done = subprocess.run(

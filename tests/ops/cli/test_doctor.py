@@ -11,12 +11,16 @@ import msgspec
 import pytest
 
 from configs.load import load
+from configs.outputs import OutputConfig, StoreConfig
 from configs.schema import Config
 from operators import native
 from ops.__main__ import main
 from ops.cli import doctor
 from ops.cli.doctor import Diagnosis, judged_clock
 from ops.cli.guess.machine import addresses
+from sinks.files.progress import TakenIn
+from sinks.history.sqlite_store import SqliteStore
+from tests.support.shown import config as live
 
 
 @pytest.fixture
@@ -158,3 +162,23 @@ def test_this_machine_has_its_loopback_last() -> None:
 
 def test_a_line_reads_verdict_matter_finding_and_advice() -> None:
     assert str(Diagnosis("warn", "disk", "full", "make room")) == "warn  disk      full: make room"
+
+
+def test_the_history_is_judged_by_its_store_and_its_follower(tmp_path: Path) -> None:
+    path, out = tmp_path / "h.sqlite", tmp_path / "out"
+    configured = live(store=StoreConfig(dsn=f"sqlite:{path}"), output=OutputConfig(dir=str(out)))
+
+    def verdicts() -> list[tuple[str, str]]:
+        return [(finding.verdict, finding.found) for finding in doctor.history(configured)]
+
+    assert verdicts() == [("ok", "no store yet; the first run makes it")]
+    SqliteStore(path).close()
+    assert verdicts()[0][0] == "ok"
+    out.mkdir()
+    TakenIn(1, 0.0, True, lost=3).write(out)
+    assert verdicts()[1] == ("warn", "3 lines were not taken in")
+    path.write_text("some text\n" * 200)
+    verdict, found = verdicts()[0]
+    assert verdict == "bad"
+    assert "damaged" in found
+    assert list(doctor.history(None)) == []
