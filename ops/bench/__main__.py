@@ -75,6 +75,10 @@ BENCHES = (
         "Asked: a drill within 60 s; no commit beside a snapshot longer than 5 s.",
     ),
     Bench(
+        "damaged_stores", "Damaged recovery stores", ("damaged_stores",),
+        "Asked of each: refused by name in at most four lines, or resumed to equal bytes.",
+    ),
+    Bench(
         "snapshot_kills", "Snapshot, restore and prune, killed", ("snapshot_kills",),
         "Each dies at each file that it touches, and at 200 random times. Asked: no fault.",
     ),

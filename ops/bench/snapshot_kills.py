@@ -47,7 +47,7 @@ class Command(NamedTuple):
     ticks_after: int
 
 
-class Point(NamedTuple):
+class Death(NamedTuple):
     """One death: before the n-th touched file, or after a time (s)."""
 
     touched: int = 0
@@ -143,7 +143,7 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stdout, sys.stderr = out, error
 
 
-def died(command: Command, base: Path, point: Point) -> bool:
+def died(command: Command, base: Path, point: Death) -> bool:
     """Run a command in a child that dies at a point; return whether it did."""
     child = os.fork()
     if child == 0:
@@ -214,7 +214,7 @@ def _problems_of_store(path: Path, ticks: frozenset[int]) -> list[str]:
     return [] if sound == "ok" and count in ticks else [problem]
 
 
-def attempt(command: Command, made_base: Path, point: Point) -> tuple[bool, list[str]]:
+def attempt(command: Command, made_base: Path, point: Death) -> tuple[bool, list[str]]:
     """Let a command die at a point and give it again; return whether it died, and all faults."""
     base = made_base.with_name("try")
     shutil.rmtree(base, ignore_errors=True)
@@ -260,16 +260,16 @@ def main() -> int:
                 continue
             touched = deaths = 0
             for number in range(1, MAX_POINTS):
-                killed, found = attempt(command, base, Point(number))
+                killed, found = attempt(command, base, Death(number))
                 faults += [f"{command.name}, touch {number}: {fault}" for fault in found]
                 if not killed:
                     break
                 touched = number
             start = time.monotonic()
-            attempt(command, base, Point(MAX_POINTS))
+            attempt(command, base, Death(MAX_POINTS))
             longest = time.monotonic() - start
             for _ in range(args.random):
-                point = Point(after_s=chance.uniform(0, longest))
+                point = Death(after_s=chance.uniform(0, longest))
                 killed, found = attempt(command, base, point)
                 deaths += killed
                 faults += [f"{command.name}, {point.after_s:.4f} s: {fault}" for fault in found]

@@ -32,7 +32,7 @@ _NULLS = (None,) * 7
 _WEIGHTS = '{"ure:pulse":0.31,"osc_1:/body/pulse":0.42,"osc_2:/body/pulse":0.27}'
 
 
-class Timed(NamedTuple):
+class TimedCommand(NamedTuple):
     """One command: wall and CPU time, and the longest commit of a writer beside it (s)."""
 
     name: str
@@ -87,7 +87,7 @@ def _nobody() -> Iterator[list[float]]:
     yield []
 
 
-def timed(name: str, path: Path, *, beside: bool = False) -> Timed:
+def timed(name: str, path: Path, *, beside: bool = False) -> TimedCommand:
     """Run a command on a store, with a writer beside it or without."""
     command = [sys.executable, "-m", "ops", *name.split(), "--store", f"sqlite:{path}"]
     with writing(path) if beside else _nobody() as commits:
@@ -97,7 +97,7 @@ def timed(name: str, path: Path, *, beside: bool = False) -> Timed:
         wall_s = time.monotonic() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Timed(name, wall_s, cpu_s, max(commits, default=None))
+    return TimedCommand(name, wall_s, cpu_s, max(commits, default=None))
 
 
 def main() -> int:

@@ -90,11 +90,11 @@ def rehearse_store(folder: SnapshotFolder, name: SnapshotName, scratch: Path, pa
     expected = folder.expected_hash(name)
     store = scratch / "history.sqlite"
 
-    def restore() -> None:
+    def copy_back() -> None:
         refuse_changed(folder.path(name), copied(folder.path(name), store), expected)
         refuse_unsound(store, str(name))
 
-    timed(parts, "restore", restore)
+    timed(parts, "restore", copy_back)
     _query(f"sqlite:{store}", parts)
     return expected
 

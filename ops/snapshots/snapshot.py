@@ -16,7 +16,7 @@ Copy = Callable[[Path], str | None]
 """Writes a copy to a path and checks it; returns the problem of the copy."""
 
 
-class Taken(NamedTuple):
+class NewSnapshot(NamedTuple):
     """A new snapshot; `clock` if the newest one is in the future of this clock."""
 
     name: SnapshotName
@@ -25,7 +25,7 @@ class Taken(NamedTuple):
     clock: SnapshotName | None
 
 
-def take(folder: SnapshotFolder, kind: Kind, copy: Copy, entry: AuditEntry) -> Taken:
+def take(folder: SnapshotFolder, kind: Kind, copy: Copy, entry: AuditEntry) -> NewSnapshot:
     """Take a snapshot.
 
     Parameters
@@ -56,4 +56,4 @@ def take(folder: SnapshotFolder, kind: Kind, copy: Copy, entry: AuditEntry) -> T
             remove(draft)
         size = folder.path(name).stat().st_size
         newest = folder.names(kind)[-1]
-        return Taken(name, size, entry.hash, newest if newest > name else None)
+        return NewSnapshot(name, size, entry.hash, newest if newest > name else None)
