@@ -446,6 +446,13 @@ def _places_on_disk(document: Document, config: Config) -> None:
         document.fault(document.place(at), message)
 
 
+def _store(document: Document, config: Config) -> None:
+    kind, _, path = (config.store.dsn if config.store else "").partition(":")
+    if kind == "sqlite" and Path(config.output.dir).absolute() in Path(path).absolute().parents:
+        message = "the store lies in output.dir, expected another folder: only results lie there"
+        document.fault(document.place(("store", "dsn")), message)
+
+
 def _rule_files(document: Document, config: Config) -> None:
     rules = config.evidence.rules if config.evidence else []
     if len(rules) > MAX_RULE_FILES:
@@ -502,6 +509,7 @@ _CHECKS = (
     _Check(("quality", "resample"), _band),
     _Check(("align", "quality"), _windows),
     _Check(("rig", "output"), _places_on_disk),
+    _Check(("output", "store"), _store),
     _Check(("evidence",), _rule_files),
     _Check(
         ("streams", "signals", "facts", "bridge", "exporter", "output", "tap"), bridge_checks.check

@@ -210,9 +210,8 @@ BENCHES = (
           "Asked: p95 of 5 ms and p99 of 10 on a quiet machine, else the p95 of a bare sleeping "
           "process + 5 ms; ahead: none after its time.", True),
     Bench("history", "The history", ("history",),
-          "Asked of the flow's throughput, on two free cores: 0.97. Beside a process that sleeps in "
-          "place of the follower it is 1.00; the rest is what two busy processes take from each "
-          "other.", True),
+          "Asked of the flow's throughput, on two free cores: 0.97. Beside a sleeping process "
+          "instead of the follower it is 1.00: two busy processes slow each other.", True),
     Bench("history_kills", "The history through kills", ("history_kills",),
           "Asked: no line lost, none twice.", True),
     Bench("page", "An hour of the live page", ("page",),

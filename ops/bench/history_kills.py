@@ -191,15 +191,14 @@ def one_run(
     """Run a configuration that dies at a point, resume it, and kill its followers meanwhile."""
     out, store = folder / "out", folder / "history.sqlite"
     history = StoreConfig(dsn=f"sqlite:{store}")
-    config = msgspec.structs.replace(config, store=history)
-    path = write_config(config, folder / "run.yaml", out)
+    path = write_config(config, folder / "run.yaml", out, history)
     died = followers = 0
     for point in (at, at, "none 0"):
         process = subprocess.Popen(
             command(path, folder / "recovery", MODULE),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"LUMEN_KILL": point},
+            env=_environment(LUMEN_KILL=point),
         )
         kills = 2
         while process.poll() is None:
@@ -214,6 +213,10 @@ def one_run(
             return died, followers, [f"exit code {process.returncode}"]
     _finished(out, store)
     return died, followers, differences(out, store)
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return os.environ | more
 
 
 def _is_follower(pid: int) -> bool:

@@ -27,6 +27,7 @@ import msgspec
 from configs.inert import literal
 from configs.inputs import FileStream
 from configs.load import load
+from configs.outputs import StoreConfig
 from configs.schema import Config
 from operators.errors import ToolError
 from operators.settings.groups import FAILOVER
@@ -78,8 +79,10 @@ class VerifyResult:
         return cls(name, digests(out), written(out), received, _span(out), wall, kills)
 
 
-def write_config(config: Config, path: Path, out: Path, **stream: object) -> Path:
-    """Write a configuration that differs from `config` in its output and streams only.
+def write_config(
+    config: Config, path: Path, out: Path, store: StoreConfig | None = None, **stream: object
+) -> Path:
+    """Write a configuration that differs from `config` in its output, streams and history only.
 
     Parameters
     ----------
@@ -87,6 +90,8 @@ def write_config(config: Config, path: Path, out: Path, **stream: object) -> Pat
         The blocks stay the same at any speed.
     path, out : Path
         The file to be written, and its `output.dir`.
+    store : StoreConfig, optional
+        The history; none by default, for these runs are comparisons.
     stream
         Keys to be changed in every stream.
     """
@@ -96,6 +101,7 @@ def write_config(config: Config, path: Path, out: Path, **stream: object) -> Pat
         streams=[msgspec.structs.replace(s, follow=False, **stream) for s in files],
         collect=msgspec.structs.replace(config.collect, block_s=config.block_s()),
         output=msgspec.structs.replace(config.output, dir=str(out), keep=0),
+        store=store,
     )
     data = _given(msgspec.to_builtins(changed))
     # A written default counts as an explicit value, which some configurations refuse.
@@ -278,7 +284,7 @@ def written(out: Path) -> int:
 def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[VerifyResult]]:
     """Yield groups of runs whose bytes must be equal; the first of each is the plain run."""
 
-    def one(name: str, of: Config, **stream: object) -> VerifyResult:
+    def one(name: str, of: Config, **stream: Any) -> VerifyResult:
         out = folder / "out"
         result = replay(name, write_config(of, folder / "run.yaml", out, **stream), out)
         shutil.rmtree(out)

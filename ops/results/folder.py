@@ -21,6 +21,7 @@ from ops.results.lines import (
 )
 from sinks.files.jsonl import segments_of
 from sinks.files.parts import parts_of
+from sinks.files.progress import LATER
 
 
 class Results:
@@ -87,9 +88,15 @@ def rigs(folder: Path) -> list[Results]:
 def rig_folders(folder: Path) -> list[Path]:
     """Return the folder of a run, then its subfolders in the order of their names.
 
-    Folders of rigs in several parts of an output are mixed.
+    Folders of rigs in several parts of an output are mixed. Runs that were set aside for the
+    history are left out.
     """
-    found = [path for part in parts_of(folder) for path in part.glob("*") if path.is_dir()]
+    found = [
+        path
+        for part in parts_of(folder)
+        for path in part.glob("*")
+        if path.is_dir() and path.name != LATER
+    ]
     return [folder, *sorted(found, key=lambda path: path.name)]
 
 

@@ -56,6 +56,8 @@ def rig_folder(rig: str) -> str:
     name = quote(rig, safe=" ", errors="surrogatepass") or "%"
     if name.startswith(".") or name.endswith((".json", ".jsonl", ".tmp")):
         name = name.replace(".", "%2E")
+    if name == LATER:
+        name = name.replace("-", "%2D")
     if len(name) > 200:
         name = f"{name[:160]}%{sha256(name.encode()).hexdigest()[:16]}"
     return name

@@ -73,7 +73,7 @@ class Final(msgspec.Struct):
         write_whole(folder / FINAL, msgspec.json.encode(self), access, durable=False)
 
 
-class Place(msgspec.Struct, frozen=True):
+class FilePlace(msgspec.Struct, frozen=True):
     """Taken in up to this byte of a segment; `lines` of the file in all."""
 
     segment: int = 0
@@ -113,7 +113,7 @@ class TakenIn(msgspec.Struct):
     up: bool = False
     why: str = ""
     run: str = ""
-    places: dict[str, dict[str, Place]] = {}
+    places: dict[str, dict[str, FilePlace]] = {}
     released: float | None = None
     size: int = 0
     rows: dict[str, int] = {}
@@ -157,7 +157,7 @@ def waiting(folder: Path, final: Final, taken: TakenIn | None) -> Iterator[Path]
     places = taken.places if taken is not None and taken.run == final.run else {}
     for rig, files in final.rigs.items():
         for stem in STEMS:
-            place = places.get(rig, {}).get(stem, Place())
+            place = places.get(rig, {}).get(stem, FilePlace())
             for segment, path in segments_of(folder / files.folder, stem):
                 byte = place.byte if segment == place.segment else 0
                 if segment >= place.segment and not path.is_symlink():

@@ -32,7 +32,7 @@ from sinks.files.parts import part_folder
 from sinks.files.progress import Final, RigFiles, lessen
 from sinks.files.run_json import Account, versions, write_run
 from sinks.files.run_summary import RunSummary
-from sinks.files.spool import Spool
+from sinks.files.spool import HistorySpool
 
 MIN_WRITE = 1 << 16
 """Lines of so many bytes are written at once, out of the processor's cache."""
@@ -107,11 +107,11 @@ class ResultFiles:
         self.folder = Folder(part_folder(config.output, part), self._access)
         keep = (HINDSIGHT,) if config.mode == "hindsight" else ()
         self.folder.take(fresh=resumed is None, keep=keep)
-        self._spool: Spool | None = None
+        self._spool: HistorySpool | None = None
         self._committed: dict[str, dict[str, Position]] = resumed["files"] if resumed else {}
         if config.store is not None:
             most = config.store.spool_mb * _MB
-            self._spool = Spool(self.folder.root, most)
+            self._spool = HistorySpool(self.folder.root, most)
             if resumed is None:
                 self._spool.lost = lessen(self.folder.root, most)
         try:

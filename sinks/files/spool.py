@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from sinks.files.jsonl import Segments, segment_path
-from sinks.files.progress import STEMS, Place, taken_of
+from sinks.files.progress import STEMS, FilePlace, taken_of
 
 
-class Spool:
+class HistorySpool:
     """The segments of a run that wait for the history.
 
     Parameters
@@ -45,7 +45,7 @@ class Spool:
                 taken = taken or taken_of(self._root)
                 known = taken is not None and taken.run == run
                 places = taken.places.get(rig, {}) if taken is not None and known else {}
-                place = places.get(stem, Place())
+                place = places.get(stem, FilePlace())
                 segments.held = place.segment
                 for segment in range(max(place.segment, segments.oldest), segments.spare()):
                     first = max(place.lines, segments.lines_before(segment))

@@ -23,8 +23,8 @@ import msgspec
 from configs.files import ACCESS, AccessMode
 from configs.inert import inert
 from sinks.files.progress import (
+    FilePlace,
     Final,
-    Place,
     TakenIn,
     final_of,
     forget,
@@ -117,7 +117,7 @@ class Follower:
         self._clock, self._wall, self._forgets = clock, wall, forgets
         self._folders = [Path(folder) for folder in settings.folders]
         self._store: BackEnd | None = None
-        self._places: dict[str, dict[tuple[str, str], Place]] = {}
+        self._places: dict[str, dict[tuple[str, str], FilePlace]] = {}
         self._first = 0
         self._newest = -inf
         self._released: dict[str, float] = {}
@@ -205,7 +205,7 @@ class Follower:
         for folder in self._folders:
             final = final_of(folder)
             run = final.run if final is not None else ""
-            places: dict[str, dict[str, Place]] = {}
+            places: dict[str, dict[str, FilePlace]] = {}
             for (rig, stem), place in self._places.get(run, {}).items():
                 places.setdefault(rig, {})[stem] = place
             before = self._reported.get(folder)
@@ -259,10 +259,10 @@ class Follower:
         except OSError:
             self._errors["files"] += 1
 
-    def _places_of(self, run: str) -> dict[tuple[str, str], Place]:
+    def _places_of(self, run: str) -> dict[tuple[str, str], FilePlace]:
         if run not in self._places:
             rows = self.open().rows(_PLACES, {"run": run}, inf)
-            self._places[run] = {(rig, stem): Place(*at) for rig, stem, *at in rows}
+            self._places[run] = {(rig, stem): FilePlace(*at) for rig, stem, *at in rows}
         return self._places[run]
 
     def _take(self, store: BackEnd, chunks: list[tuple[Path, Final, Chunk]]) -> None:

@@ -69,8 +69,7 @@ class Following:
         _check(store.dsn)
 
     def start(self, rig: str | None = None) -> None:
-        """Start the process."""
-        self._process.start()
+        """Start the process; where the machine has none left, later."""
         self._beat()
 
     def consume(self, packets: list[Packet]) -> None:
@@ -105,7 +104,12 @@ class Following:
 
     def _beat(self) -> None:
         self._beat_at = time.monotonic()
-        self._process.write(self._line)
+        try:
+            if self._process.pid is None:
+                self._process.start()
+            self._process.write(self._line)
+        except OSError as error:
+            print(f"lumen: store: the follower cannot be started: {error}", file=sys.stderr)
 
 
 def _check(dsn: str) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from configs.files import open_file
 from sinks.files.jsonl import segment_path, segments_of
-from sinks.files.progress import STEMS, Final, Place, RigFiles
+from sinks.files.progress import STEMS, FilePlace, Final, RigFiles
 from sinks.history.line_rows import plain
 
 MAX_LINE = 64 << 20
@@ -23,18 +23,18 @@ class Chunk(NamedTuple):
     Attributes
     ----------
     rig, stem : str
-    place : Place
+    place : FilePlace
         Of their first byte.
     lines : bytes
-    after : Place
+    after : FilePlace
         Behind the last one.
     """
 
     rig: str
     stem: str
-    place: Place
+    place: FilePlace
     lines: bytes
-    after: Place
+    after: FilePlace
 
 
 class Cut(NamedTuple):
@@ -44,7 +44,7 @@ class Cut(NamedTuple):
 
 
 def chunks_of(
-    root: Path, final: Final, places: Mapping[tuple[str, str], Place], first: int = 0
+    root: Path, final: Final, places: Mapping[tuple[str, str], FilePlace], first: int = 0
 ) -> Iterator[Chunk | Cut]:
     """Yield the lines of a run beyond the places, 1 MiB of a file, or one line.
 
@@ -69,15 +69,15 @@ def chunks_of(
     for rig, stem in names[first:] + names[:first]:
         files = final.rigs[rig]
         if final.whole or stem in files.files:
-            place = places.get((plain(rig), stem), Place())
+            place = places.get((plain(rig), stem), FilePlace())
             found = _chunk(root, final, files, stem, place)
             if found is not None:
                 yield found if isinstance(found, Cut) else Chunk(plain(rig), stem, *found)
 
 
 def _chunk(
-    root: Path, final: Final, files: RigFiles, stem: str, place: Place
-) -> tuple[Place, bytes, Place] | Cut | None:
+    root: Path, final: Final, files: RigFiles, stem: str, place: FilePlace
+) -> tuple[FilePlace, bytes, FilePlace] | Cut | None:
     folder = root / files.folder
     last, end = (None, 0) if final.whole else files.files[stem]
     while True:
@@ -91,7 +91,7 @@ def _chunk(
             later = [n for n, _ in segments_of(folder, stem) if n > place.segment]
             if not later or (last is not None and later[0] > last):
                 return None
-            place = Place(later[0], 0, place.lines)
+            place = FilePlace(later[0], 0, place.lines)
             continue
         if place.segment == last:
             size = min(size, end)
@@ -99,13 +99,13 @@ def _chunk(
             return Cut(path)
         if lines := _lines(path, place.byte, size):
             count = place.lines + lines.count(b"\n")
-            return place, lines, Place(place.segment, place.byte + len(lines), count)
+            return place, lines, FilePlace(place.segment, place.byte + len(lines), count)
         following = segment_path(folder, stem, place.segment + 1)
         if place.segment == last or (last is None and not following.exists()):
             return None
         if path.stat().st_size > size:  # written since
             continue
-        place = Place(place.segment + 1, 0, place.lines)
+        place = FilePlace(place.segment + 1, 0, place.lines)
 
 
 def _lines(path: Path, byte: int, end: int) -> bytes:

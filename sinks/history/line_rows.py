@@ -116,7 +116,7 @@ class _BridgePart(msgspec.Struct, gc=False):
     why: str | None = None
 
 
-class _DeadPart(msgspec.Struct, gc=False):
+class _LetterPart(msgspec.Struct, gc=False):
     ts: float
     stage: str
     reason: str
@@ -129,10 +129,10 @@ _ticks = msgspec.json.Decoder(_TickPart)
 _syncs = msgspec.json.Decoder(_SyncPart)
 _findings = msgspec.json.Decoder(_EvidencePart)
 _frames = msgspec.json.Decoder(_BridgePart)
-_letters = msgspec.json.Decoder(_DeadPart)
+_letters = msgspec.json.Decoder(_LetterPart)
 
 
-class Taken(msgspec.Struct):
+class NewRows(msgspec.Struct):
     """Rows of some lines.
 
     Attributes
@@ -169,7 +169,7 @@ class LineRows:
         self._key = run, rig
         self._numbers, self._every_s = numbers, every_s
 
-    def taken(self, stem: str, lines: bytes, segment: int = 0, byte: int = 0) -> Taken:
+    def taken(self, stem: str, lines: bytes, segment: int = 0, byte: int = 0) -> NewRows:
         """Return the rows of whole lines that begin at a byte of a segment."""
         match stem:
             case "fused":
@@ -183,9 +183,9 @@ class LineRows:
             case _:
                 return self._of_letters(*_placed(_letters, lines, byte), segment)
 
-    def _of_ticks(self, ticks: list[_TickPart], lost: int) -> Taken:
+    def _of_ticks(self, ticks: list[_TickPart], lost: int) -> NewRows:
         if not ticks:
-            return Taken({}, lost)
+            return NewRows({}, lost)
         names = sorted({name for tick in ticks for name in tick.signals})
         number = self._of_names("signal", names)
         minutes = [
@@ -194,7 +194,7 @@ class LineRows:
             for row in self._minutes(minute, list(spell), number)
         ]
         kept, replaced = self._newest(ticks)
-        return Taken(
+        return NewRows(
             {
                 TICK: [self._tick(tick) for tick in kept],
                 SIGNAL: [
@@ -254,9 +254,9 @@ class LineRows:
                 value = _sums(part.value for part in parts)
                 yield (*self._key, signal, minute, len(parts), fused, *value, *common)
 
-    def _of_reports(self, reports: list[_SyncPart], lost: int) -> Taken:
+    def _of_reports(self, reports: list[_SyncPart], lost: int) -> NewRows:
         number = self._of_names("channel", sorted({report.channel for report in reports}))
-        return Taken(
+        return NewRows(
             {
                 SYNC: [
                     (*self._key, r.ts, number[r.channel], *_clean(_sync_rest(r))) for r in reports
@@ -265,18 +265,20 @@ class LineRows:
             lost,
         )
 
-    def _of_findings(self, findings: list[_EvidencePart], lost: int) -> Taken:
+    def _of_findings(self, findings: list[_EvidencePart], lost: int) -> NewRows:
         number = self._of_names("rule", sorted({finding.rule for finding in findings}))
         rows = [(*self._key, number[f.rule], f.ts, *_clean(_finding_rest(f))) for f in findings]
-        return Taken({EVIDENCE: rows}, lost)
+        return NewRows({EVIDENCE: rows}, lost)
 
-    def _of_frames(self, frames: list[tuple[int, _BridgePart]], lost: int, segment: int) -> Taken:
+    def _of_frames(self, frames: list[tuple[int, _BridgePart]], lost: int, segment: int) -> NewRows:
         rows = [(*self._key, segment, byte, *_clean(_frame_rest(f))) for byte, f in frames]
-        return Taken({BRIDGE: rows}, lost)
+        return NewRows({BRIDGE: rows}, lost)
 
-    def _of_letters(self, letters: list[tuple[int, _DeadPart]], lost: int, segment: int) -> Taken:
+    def _of_letters(
+        self, letters: list[tuple[int, _LetterPart]], lost: int, segment: int
+    ) -> NewRows:
         rows = [(*self._key, segment, byte, *_clean(_letter_rest(d))) for byte, d in letters]
-        return Taken({DEAD: rows}, lost)
+        return NewRows({DEAD: rows}, lost)
 
     def _of_names(self, kind: str, names: list[str]) -> dict[str, int]:
         """Return the numbers of names as they are in the lines."""

@@ -12,7 +12,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {}
 """Statements of both dialects from a schema version to the next one."""
 
 
-class Dialect(NamedTuple):
+class SqlDialect(NamedTuple):
     """The parts in which the dialects differ.
 
     Attributes
@@ -39,7 +39,7 @@ class Dialect(NamedTuple):
     ending: str
 
 
-SQLITE = Dialect(
+SQLITE = SqlDialect(
     "INTEGER",
     "REAL",
     "TEXT",
@@ -49,7 +49,7 @@ SQLITE = Dialect(
     "{}",
     " WITHOUT ROWID",
 )
-POSTGRES = Dialect(
+POSTGRES = SqlDialect(
     "bigint",
     "double precision",
     "text",
@@ -61,7 +61,7 @@ POSTGRES = Dialect(
 )
 
 
-def created(dialect: Dialect) -> list[str]:
+def created(dialect: SqlDialect) -> list[str]:
     """Return the statements that create all tables, indexes and views of an empty store."""
     statements = [_table(table, dialect) for table in TABLES]
     statements.append("CREATE UNIQUE INDEX name_text ON name (kind, text)")
@@ -73,7 +73,7 @@ def created(dialect: Dialect) -> list[str]:
     return [*statements, _resonance_events(dialect), *views(dialect.time)]
 
 
-def _table(table: Table, dialect: Dialect) -> str:
+def _table(table: Table, dialect: SqlDialect) -> str:
     counted = table is NAME
     columns = [
         f"{c.name} {dialect.number if counted and c.name == 'id' else getattr(dialect, c.type)}"
@@ -85,7 +85,7 @@ def _table(table: Table, dialect: Dialect) -> str:
     return f"CREATE TABLE {table.name} ({', '.join(columns)}){ending}"
 
 
-def _resonance_events(dialect: Dialect) -> str:
+def _resonance_events(dialect: SqlDialect) -> str:
     time = dialect.time.format("ts")
     return (
         "CREATE VIEW resonance_events AS SELECT row_number() OVER (ORDER BY ts, run, rig) AS id,"
@@ -99,7 +99,7 @@ def by_rig(table: Table) -> bool:
 
 
 @cache
-def on_conflict(table: Table, dialect: Dialect) -> str:
+def on_conflict(table: Table, dialect: SqlDialect) -> str:
     """Return the clause by which a row replaces that of its key; one of `minute` is added."""
     names = [c.name for c in table.columns if c.name not in table.key]
     changes = [_change(table, name, dialect) for name in names]
@@ -107,7 +107,7 @@ def on_conflict(table: Table, dialect: Dialect) -> str:
     return f"ON CONFLICT ({', '.join(table.key)}) DO {action}"
 
 
-def _change(table: Table, name: str, dialect: Dialect) -> str:
+def _change(table: Table, name: str, dialect: SqlDialect) -> str:
     new = f"excluded.{name}"
     if table is not MINUTE:
         return f"{name} = {new}"
@@ -119,7 +119,7 @@ def _change(table: Table, name: str, dialect: Dialect) -> str:
 
 
 @cache
-def insert(table: Table, dialect: Dialect, placeholder: str = "?") -> str:
+def insert(table: Table, dialect: SqlDialect, placeholder: str = "?") -> str:
     """Return the statement that writes one row, in the order of the table's columns."""
     names = ", ".join(c.name for c in table.columns)
     values = ", ".join([placeholder] * len(table.columns))

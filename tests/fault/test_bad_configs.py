@@ -423,6 +423,14 @@ BAD = {
         live(URE.replace("}", ", keys: [up]}"), f'facts: [{HERE}"u:down"]', "u:up"),
         "expected one of up of the stream's keys, or 'down' among them",
     ),
+    "a store among the results": (
+        f'output: {{dir: out}}\nstore: {{dsn: {HERE}"sqlite:out/a/h.sqlite"}}',
+        "the store lies in output.dir, expected another folder",
+    ),
+    "a store without a kind": (f"store: {{dsn: {HERE}h.sqlite}}", "expected sqlite:PATH or "),
+    "a store that keeps nothing": (
+        f'store: {{dsn: "sqlite:h", keep_d: {HERE}0}}', "is 0, expected a number > 0",
+    ),
     "a file for a folder": (f"output: {{dir: {HERE}demo.ndjson}}", "is a file, expected a folder"),
     "a member of no live stream": (
         '!version: 2\nstreams: [{name: osc_1, type: osc, addr: "127.0.0.1:9000"}]\n'

@@ -131,9 +131,11 @@ def test_no_name_of_a_rig_leads_out_of_the_folder(out, rig):
 
 
 def test_rigs_never_share_a_folder():
-    names = ["", "%", ".", "%2E", "a/b", "a%2Fb", "x" * 300, "x" * 301, "A b", "a.b", "ä"]
+    names = ["", "%", ".", "%2E", "a/b", "a%2Fb", "x" * 300, "x" * 301, "A b", "a.b", "ä",
+             "taken-later", "taken%2Dlater"]  # fmt: skip
     assert len({rig_folder(name) for name in names}) == len(names)
     assert rig_folder("studio-1.left") == "studio-1.left"
+    assert rig_folder("taken-later") != "taken-later"
 
 
 def test_a_resumed_run_has_the_same_bytes_and_account(out, tmp_path):

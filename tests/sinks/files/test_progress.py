@@ -16,7 +16,7 @@ from sinks.files.progress import (
     ASIDE,
     FINAL,
     LATER,
-    Place,
+    FilePlace,
     TakenIn,
     final_of,
     lessen,
@@ -57,7 +57,7 @@ def size(out: Path, stem: str = "fused") -> int:
 
 
 def took(out: Path, run: str, segment: int, byte: int = 0, lines: int = 0) -> None:
-    TakenIn(1, 0.0, True, "", run, {"r": {"fused": Place(segment, byte, lines)}}).write(out)
+    TakenIn(1, 0.0, True, "", run, {"r": {"fused": FilePlace(segment, byte, lines)}}).write(out)
 
 
 def test_without_recovery_all_whole_lines_are_final(out: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sinks.files.progress import LATER, Place, final_of, set_aside, taken_of
+from sinks.files.progress import LATER, FilePlace, final_of, set_aside, taken_of
 from sinks.history import follower as module
 from sinks.history import line_reader
 from sinks.history.back_end import AwayError, HistoryError
@@ -297,6 +297,48 @@ def test_a_locked_store_is_tried_again_and_nothing_is_lost(
     assert place.count() == 10
 
 
+def test_a_reader_that_stays_holds_nothing_up(place: Scene, made: Callable[..., Follower]) -> None:
+    run = HistoryRun(place.out)
+    run.ticks(0, 5)
+    follower = made()
+    follower.step()
+    reader = sqlite3.connect(place.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM tick").fetchone() == (5,)
+    run.ticks(5, 400)
+    drained(follower)
+    assert reader.execute("SELECT count(*) FROM tick").fetchone() == (5,)
+    reader.close()
+    assert place.count() == 400
+
+
+def test_a_full_disk_is_tried_again_and_nothing_is_lost(
+    place: Scene, made: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = HistoryRun(place.out)
+    follower = made()
+    follower.step()
+    follower.close()
+    prepare = SqliteStore._prepare
+
+    def filled(store: SqliteStore) -> None:
+        prepare(store)
+        pages = store._pragma("page_count")
+        store._pragma(f"max_page_count = {pages + 2}")
+
+    monkeypatch.setattr(SqliteStore, "_prepare", filled)
+    run.ticks(0, 2_000)
+    for _ in range(2):
+        with pytest.raises(AwayError, match="full") as caught:
+            drained(follower)
+        follower.failed(caught.value)
+    assert place.count() == 0
+    monkeypatch.undo()
+    drained(follower)
+    assert place.count() == 2_000
+    assert place.rows("SELECT sum(ticks) FROM minute") == [(2_000,)]
+
+
 def test_a_store_replaced_by_text_is_unusable_until_it_is_mended(
     place: Scene, made: Callable[..., Follower], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -379,7 +421,7 @@ def test_a_follower_takes_in_the_rest_before_it_ends(
     taken = taken_of(place.out)
     assert taken is not None
     assert taken.places == {
-        "main": {"fused": Place(0, (place.out / "fused.jsonl").stat().st_size, 300)}
+        "main": {"fused": FilePlace(0, (place.out / "fused.jsonl").stat().st_size, 300)}
     }
     assert taken.released == 1000.0 + 0.5 * 299 + 0.5
     assert taken.rows["tick"] == 300

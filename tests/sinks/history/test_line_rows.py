@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.lyapunov import lyapunov_v
-from sinks.history.line_rows import LineRows, Taken
+from sinks.history.line_rows import LineRows, NewRows
 from sinks.history.tables import BRIDGE, DEAD, EVIDENCE, MINUTE, SIGNAL, SYNC, TICK, Table
 
 
@@ -50,7 +50,7 @@ def by_name(table: Table, row: Sequence[Any]) -> dict[str, Any]:
     return dict(zip((c.name for c in table.columns), row, strict=True))
 
 
-def rows(taken: Taken, table: Table) -> list[dict[str, Any]]:
+def rows(taken: NewRows, table: Table) -> list[dict[str, Any]]:
     return [by_name(table, row) for row in taken.rows[table]]
 
 

@@ -30,8 +30,7 @@ def path(tmp_path: Path) -> Path:
     """A configuration of a small recording of two rigs, with a store."""
     config = configuration(tmp_path, rotate_mb=0.02)
     store = StoreConfig(dsn=f"sqlite:{tmp_path}/history/h.sqlite")
-    config = msgspec.structs.replace(config, store=store)
-    return write_config(config, tmp_path / "run.yaml", tmp_path / "out")
+    return write_config(config, tmp_path / "run.yaml", tmp_path / "out", store)
 
 
 def store_of(path: Path) -> Path:
@@ -41,19 +40,17 @@ def store_of(path: Path) -> Path:
 def test_a_run_leaves_a_complete_store_and_the_same_bytes(path: Path, tmp_path: Path) -> None:
     out = execute(path, progress=False)
     assert differences(out, store_of(path)) == []
-    plain = msgspec.structs.replace(load(path).config, store=None)
-    same = execute(write_config(plain, tmp_path / "plain.yaml", tmp_path / "plain"), progress=False)
+    plain = write_config(load(path).config, tmp_path / "plain.yaml", tmp_path / "plain")
+    same = execute(plain, progress=False)
     assert digests(same) == digests(out)
-    assert load(tmp_path / "plain.yaml").fingerprint != ""
     taken = taken_of(out)
     assert taken is not None
     assert (taken.up, taken.lost, taken.run) == (True, 0, run_json(out)["run_id"])
 
 
 def test_the_history_is_no_part_of_the_fingerprint(path: Path, tmp_path: Path) -> None:
-    config = load(path).config
-    without = msgspec.structs.replace(config, store=None)
-    write_config(without, tmp_path / "without.yaml", tmp_path / "out")
+    write_config(load(path).config, tmp_path / "without.yaml", tmp_path / "out")
+    assert load(tmp_path / "without.yaml").config.store is None
     assert load(tmp_path / "without.yaml").fingerprint == load(path).fingerprint
 
 
@@ -153,9 +150,7 @@ def test_a_store_whose_maker_was_killed_is_made(path: Path, pragma: str) -> None
 
 
 def test_the_command_follows_until_it_is_asked_to_end(path: Path, tmp_path: Path) -> None:
-    config = load(path).config
-    plain = msgspec.structs.replace(config, store=config.store)
-    out = execute(write_config(plain, tmp_path / "first.yaml", tmp_path / "out"), progress=False)
+    out = execute(path, progress=False)
     store_of(path).unlink()
     process = subprocess.Popen([sys.executable, "-m", "ops", "store", "follow", str(path)])
     until(lambda: (t := taken_of(out)) is not None and t.pid == process.pid and t.up)
@@ -168,6 +163,20 @@ def test_the_command_follows_until_it_is_asked_to_end(path: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert differences(out, store_of(path)) == []
     assert "tick" in done.stdout
+
+
+def test_the_parts_of_an_output_have_one_store(path: Path, tmp_path: Path) -> None:
+    config = load(path).config
+    parts = msgspec.structs.replace(config.output, parts=2)
+    config = msgspec.structs.replace(config, output=parts)
+    both = write_config(config, tmp_path / "parts.yaml", tmp_path / "out", config.store)
+    out = execute(both, progress=False)
+    wrong = [text for part in sorted(out.iterdir()) for text in differences(part, store_of(path))]
+    assert wrong == []
+    with sqlite3.connect(store_of(path)) as base:
+        rigs = base.execute("SELECT count(DISTINCT rig) FROM tick").fetchone()
+    base.close()
+    assert rigs == (2,)
 
 
 def test_a_configuration_without_a_store_has_nothing_to_follow(tmp_path: Path) -> None:
