@@ -39,6 +39,13 @@ PART = re.compile(r"part-\d{1,9}\.sqlite3")
 _OURS = re.compile(r"part-\d{1,9}\.sqlite3(-wal|-shm|-journal)?")
 MAX_PARTS = 4096
 _TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
+_NUMBERS = {
+    "exs": "ex_num worker_count resume_epoch",
+    "fronts": "ex_num worker_index worker_frontier",
+    "commits": "part_index commit_epoch",
+    "snaps": "snap_epoch",
+}
+"""Columns by table that the engine reads as numbers from zero on."""
 _HEADER = b"SQLite format 3\0"
 _MAX_LOCK = 1 << 20
 _JOIN_POLL_S, _JOIN_POLLS = 0.05, 600
@@ -356,6 +363,10 @@ def _check_content(part: Path) -> int:
             count = base.execute("SELECT max(part_count) FROM parts").fetchone()[0]
             if not isinstance(count, int) or not 0 < count <= MAX_PARTS:
                 raise StoreError(part, "damaged: it does not name its parts")
+            for name, columns in _NUMBERS.items():
+                wrong = " OR ".join(f"{c} < 0 OR typeof({c}) <> 'integer'" for c in columns.split())
+                if base.execute(f"SELECT 1 FROM {name} WHERE {wrong}").fetchone():
+                    raise StoreError(part, f"damaged: a number in {name} is out of range")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise StoreError(

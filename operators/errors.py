@@ -27,6 +27,7 @@
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
     ├── AwayError                   a history that does not answer now (sinks.history.back_end)
     ├── QueryEndedError             a query beyond its limit (sinks.history.back_end)
+    ├── QuestionError               a question to a history (sinks.history.questions)
     ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)
     ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)
     ├── LinkError                   a link in place of a file; also OSError (configs.files)
@@ -45,6 +46,8 @@
         ├── NoAnswerError           the exporter of another run
         ├── NoBridgeError           a run without a bridge, or no run (ops.cli.bridge)
         ├── PeerError               a missing program
+        ├── StoreCallError          arguments of `lumen store` (ops.store)
+        ├── ExportError             files of a history (ops.store.export)
         ├── ReloadError             a Prometheus server
         │   └── WrongError          its configuration or rules
         ├── AnnounceError           an Alertmanager server

@@ -67,6 +67,14 @@ BENCHES = (
         "of a core, goal 5.",
     ),
     Bench(
+        "snapshots", "Snapshot, drill and restore of 1 GiB", ("snapshots",),
+        "Asked: a drill within 60 s; no commit beside a snapshot longer than 5 s.",
+    ),
+    Bench(
+        "damaged_stores", "Damaged recovery stores", ("damaged_stores",),
+        "Asked of each: refused by name in at most four lines, or resumed to equal bytes.",
+    ),
+    Bench(
         "snapshot_kills", "Snapshot, restore and prune, killed", ("snapshot_kills",),
         "Each dies at each file that it touches, and at 200 random times. Asked: no fault.",
     ),
@@ -212,6 +220,9 @@ BENCHES = (
     Bench("history", "The history", ("history",),
           "Asked of the flow's throughput, on two free cores: 0.97. Beside a sleeping process "
           "instead of the follower it is 1.00: two busy processes slow each other.", True),
+    Bench("history_postgres", "The history in PostgreSQL", ("history_postgres",),
+          "Asked: no line lost, none twice; the stop of the server is shorter than the ten minutes "
+          "asked.", True),
     Bench("history_kills", "The history through kills", ("history_kills",),
           "Asked: no line lost, none twice.", True),
     Bench("page", "An hour of the live page", ("page",),

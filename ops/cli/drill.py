@@ -8,7 +8,14 @@ from pathlib import Path
 
 from ops.cli.bounded_number import bounded_number
 from ops.snapshots.audit import audited
-from ops.snapshots.drill import MIN_EVERY_S, drilling, rehearse_flow, rehearse_store, timed
+from ops.snapshots.drill import (
+    MIN_EVERY_S,
+    drilling,
+    rehearse_flow,
+    rehearse_postgres,
+    rehearse_store,
+    timed,
+)
 from ops.snapshots.faults import SnapshotError, of_disk
 from ops.snapshots.targets import CONFIG, Target, add_target, target_of
 from ops.text.table import table
@@ -54,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _newest(target: Target) -> SnapshotName:
-    names = target.snapshots.names("sqlite")
+    names = target.snapshots.names("sqlite" if target.sqlite else "dump")
     if not names:
         raise SnapshotError(
             f"{target.snapshots.root}: there are no snapshots; `lumen snapshot` takes one"
@@ -80,7 +87,10 @@ def drill(
         audited(folder.root, DRILL, str(name)) as entry,
     ):
         entry.details["parts"] = parts
-        entry.hash = rehearse_store(folder, name, scratch, parts)
+        if target.sqlite is None:
+            entry.hash = rehearse_postgres(folder, name, str(target.dsn), parts)
+        else:
+            entry.hash = rehearse_store(folder, name, scratch, parts)
         recovery = target.recovery
         if recovery is not None and config is not None:
             timed(parts, "flow", lambda: rehearse_flow(config, recovery, scratch))

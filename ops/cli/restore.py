@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from configs.dsn import public_dsn
 from ops.snapshots.audit import audited
 from ops.snapshots.faults import SnapshotError, of_disk
 from ops.snapshots.snapshot_folder import SnapshotFolder
@@ -53,6 +54,10 @@ def main(args: argparse.Namespace) -> int:
         raise SnapshotError(
             f"{args.name}: no name of a snapshot; `lumen snapshot --list` shows them"
         )
+    if name.kind == "dump":
+        if args.into is not None or target.dsn is None or target.sqlite is not None:
+            raise SnapshotError(f"{name}: give --store postgresql://...; --into is for files")
+        return _restore_postgres(target.snapshots, name, target.dsn)
     place = args.into or target.sqlite
     if place is None or (is_recovery and args.into is None):
         raise SnapshotError(f"{name}: give --into PATH")
@@ -64,6 +69,18 @@ def main(args: argparse.Namespace) -> int:
     before = place.with_name(place.name + BEFORE)
     if before.exists():
         print(f"{before}: the one before it")
+    return 0
+
+
+def _restore_postgres(folder: SnapshotFolder, name: SnapshotName, dsn: str) -> int:
+    from ops.snapshots.postgres_copy import restore_postgres
+
+    shown = public_dsn(dsn)
+    with of_disk(), audited(folder.root, "restore", str(name)) as entry:
+        entry.details["into"] = shown
+        with folder.hold():
+            entry.hash = restore_postgres(folder, name, dsn)
+    print(f"{shown}: restored from {name}; the tables before it are in a schema `..._before`")
     return 0
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ops.snapshots.audit import audited
-from ops.snapshots.faults import SnapshotError, of_disk
+from ops.snapshots.faults import of_disk
 from ops.snapshots.snapshot import Copy, take
 from ops.snapshots.targets import Target, add_target, target_of
 from ops.text.table import table
@@ -53,7 +53,9 @@ def _source(target: Target) -> tuple[Kind, Copy]:
         return RECOVERY, partial(copy_of_recovery, target.recovery)
     if target.sqlite is not None:
         return "sqlite", partial(_problem, target.sqlite)
-    raise SnapshotError("snapshots of PostgreSQL are not part of this version")
+    from ops.snapshots.postgres_copy import copy_of_postgres
+
+    return "dump", partial(copy_of_postgres, str(target.dsn))
 
 
 def _problem(store: Path, draft: Path) -> str | None:

@@ -21,6 +21,7 @@ from ops.snapshots.rehearsal import has_ticked
 from ops.snapshots.snapshot_folder import SnapshotFolder, copied, refuse_changed, remove
 from ops.snapshots.sqlite_copy import refuse_unsound
 from sinks.history.open_store import opened
+from sinks.history.questions import ask, questions
 from sinks.history.tables import TABLES
 from sinks.snapshots.drills import drills
 from sinks.snapshots.names import SnapshotName
@@ -94,14 +95,47 @@ def rehearse_store(folder: SnapshotFolder, name: SnapshotName, scratch: Path, pa
         refuse_unsound(store, str(name))
 
     timed(parts, "restore", restore)
-    timed(parts, "open", lambda: _count(store))
+    _query(f"sqlite:{store}", parts)
     return expected
 
 
-def _count(store: Path) -> None:
-    with closing(opened(f"sqlite:{store}", read_only=True)) as base:
+def rehearse_postgres(folder: SnapshotFolder, name: SnapshotName, dsn: str, parts: Parts) -> str:
+    """Restore an archive into a database of its own, and ask it; return its hash.
+
+    Raises
+    ------
+    SnapshotError
+        It is missing or damaged, or no database can be created.
+    """
+    from ops.snapshots.postgres_copy import scratch_database
+
+    start = time.monotonic()
+    expected = folder.check(name)
+    with scratch_database(folder.path(name), dsn) as address:
+        parts["restore"] = round(time.monotonic() - start, 3)
+        _query(address, parts)
+    return expected
+
+
+def _query(dsn: str, parts: Parts) -> None:
+    timed(parts, "open", lambda: _count(dsn))
+    timed(parts, "questions", lambda: _ask(dsn))
+
+
+def _count(dsn: str) -> None:
+    with closing(opened(dsn, read_only=True)) as base:
         for table in TABLES:
             list(base.rows(f"SELECT count(*) FROM {table.name}", limit_s=_QUERY_S))
+
+
+def _ask(dsn: str) -> None:
+    """Ask each shipped question, with a rig and a version of the store."""
+    with closing(opened(dsn, read_only=True)) as base:
+        rig = next(iter(base.rows("SELECT min(text) FROM name WHERE kind = 'rig'")))[0] or ""
+        version = next(iter(base.rows("SELECT max(version) FROM run")))[0] or ""
+        values = {"rig": rig, "other_rig": rig, "version": version}
+        for name, question in questions().items():
+            ask(base, name, {each: values[each] for each in question.required}, _QUERY_S)
 
 
 def copy_for_drill(recovery: Path, target: Path) -> None:

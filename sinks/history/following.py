@@ -113,7 +113,6 @@ class Following:
 
 
 def _check(dsn: str) -> None:
-    """Refuse a file that is no store of this project, before anything starts."""
-    if dsn.startswith("sqlite:"):
-        with suppress(NoStoreError, AwayError):
-            opened(dsn, read_only=True).close()
+    """Refuse a store of another project or a wrong password, before anything starts."""
+    with suppress(NoStoreError, AwayError):
+        opened(dsn, read_only=True).close()

@@ -26,8 +26,15 @@ from psycopg.types.numeric import NumericLoader
 from configs.dsn import EXPECTED, is_postgres, public_dsn, secrets_of
 from configs.inert import inert
 from sinks.files.run_json import versions
-from sinks.history.back_end import MAX_QUERY_S, AwayError, HistoryError, QueryEndedError, Row
-from sinks.history.sql import MIGRATIONS, POSTGRES, by_rig, created, drop, on_conflict
+from sinks.history.back_end import (
+    MAX_QUERY_S,
+    AwayError,
+    HistoryError,
+    NoStoreError,
+    QueryEndedError,
+    Row,
+)
+from sinks.history.sql import MIGRATIONS, POSTGRES, by_rig, created, drop, oldest, on_conflict
 from sinks.history.tables import META, MINUTE, NAME, PROJECT, SCHEMA, TABLES, Table
 
 MIN_SERVER = 120_000
@@ -232,13 +239,14 @@ class PostgresStore:
         with self._errors():
             session = self._connected()
             self._limit(session, self._write_s)
+            sql = _percent_form(_delete(table)).encode()
             pairs: list[Row] = [(None, None)]
             if by_rig(table):
                 pairs = session.execute("SELECT DISTINCT run, rig FROM place").fetchall()
             for run, rig in pairs:
                 values = {"run": run, "rig": rig, "before": before, "limit": limit - deleted}
-                if values["limit"] > 0:
-                    deleted += session.execute(_delete(table).encode(), values).rowcount
+                if deleted < limit:
+                    deleted += session.execute(sql, values).rowcount
         return deleted
 
     def drop(self, table: Table, run: int, rig: int, first: float, last: float) -> None:
@@ -349,7 +357,7 @@ class PostgresStore:
             raise HistoryError(f"{self.shown}: encoding {encoding}, expected UTF8")
         if self._read_only:
             if not self._tables(session):
-                raise HistoryError(f"{self.shown}: there is no store yet")
+                raise NoStoreError(f"{self.shown}: there is no store yet")
             self._check_schema(session)
             return
         with self.transaction():
@@ -456,11 +464,7 @@ def _from_new(table: Table) -> str:
 @cache
 def _delete(table: Table) -> str:
     """Return the statement that deletes the oldest rows by their places, which is one scan."""
-    rig = "run = %(run)s AND rig = %(rig)s AND " if by_rig(table) else ""
-    return (
-        f"DELETE FROM {table.name} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table.name}"
-        f" WHERE {rig}{table.time} < %(before)s ORDER BY {table.time} LIMIT %(limit)s))"
-    )
+    return f"DELETE FROM {table.name} WHERE ctid = ANY(ARRAY(SELECT ctid {oldest(table)}))"
 
 
 @cache

@@ -128,20 +128,24 @@ def insert(table: Table, dialect: SqlDialect, placeholder: str = "?") -> str:
 
 
 @cache
-def delete(table: Table) -> str:
-    """Return the statement that deletes at most `:limit` of the rows before `:before`.
+def oldest(table: Table) -> str:
+    """Return the end of a query of at most `:limit` of the rows before `:before`.
 
     Where the key orders the rows by time, those of run `:run` and rig `:rig`. A row without a time
     has 0, as a dead letter before the first event: it is as old as its run.
     """
-    key, time = ", ".join(table.key), table.time
+    time = table.time
     which = "run = :run AND rig = :rig"
     if not by_rig(table):
         which = f"({time} > 0 OR run IN (SELECT run FROM run WHERE started < :before))"
-    return (
-        f"DELETE FROM {table.name} WHERE ({key}) IN (SELECT {key} FROM {table.name}"
-        f" WHERE {which} AND {time} < :before ORDER BY {time} LIMIT :limit)"
-    )
+    return f"FROM {table.name} WHERE {which} AND {time} < :before ORDER BY {time} LIMIT :limit"
+
+
+@cache
+def delete(table: Table) -> str:
+    """Return the statement that deletes the rows of `oldest`."""
+    key = ", ".join(table.key)
+    return f"DELETE FROM {table.name} WHERE ({key}) IN (SELECT {key} {oldest(table)})"
 
 
 @cache

@@ -108,6 +108,8 @@ DAMAGES = {
     "a trigger": lambda s: changed(
         s, "CREATE TRIGGER t AFTER INSERT ON snaps BEGIN DELETE FROM exs; END"
     ),
+    "a number below zero": lambda s: changed(s, "UPDATE exs SET resume_epoch = -1"),
+    "another column": lambda s: changed(s, "ALTER TABLE fronts RENAME COLUMN ex_num TO number"),
     "a foreign pickle": lambda s: changed(
         s, "UPDATE snaps SET ser_change = ?", pickle.dumps(Command(s.parent / "executed"))
     ),

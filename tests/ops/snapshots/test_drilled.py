@@ -58,7 +58,7 @@ def test_a_drill_leaves_the_store_and_a_line_with_the_time_of_each_part(scene, c
     assert (digest_of(scene.store), ticks(scene.store)) == (before, 120)
     line = json_lines(scene.snapshots.root / "audit.jsonl")[-1]
     assert (line["command"], line["name"], line["result"]) == ("drill", name, "ok")
-    assert list(line["parts"]) == ["restore", "open"]
+    assert list(line["parts"]) == ["restore", "open", "questions"]
     assert sum(line["parts"].values()) <= line["seconds"] + 0.01
     assert record(drills(scene.snapshots.root)).results == {"ok": 1}
     assert not (scene.snapshots.root / ".drill").exists()
@@ -130,7 +130,7 @@ def test_a_flow_resumes_on_a_copy_and_ends_after_a_tick(killed, scene):
     assert scene.lumen("drill", path, "--recovery", folder / "state") == 0
     assert contents(folder / "out") | contents(folder / "state") == before
     line = json_lines(scene.snapshots.root / "audit.jsonl")[-1]
-    assert list(line["parts"]) == ["restore", "open", "flow"]
+    assert list(line["parts"]) == ["restore", "open", "questions", "flow"]
     assert not (scene.snapshots.root / ".drill").exists()
 
 

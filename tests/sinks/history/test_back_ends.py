@@ -9,10 +9,21 @@ from typing import Any
 import pytest
 
 from sinks.history import postgres_store, sqlite_store
-from sinks.history.back_end import BackEnd, HistoryError, QueryEndedError
+from sinks.history.back_end import BackEnd, HistoryError, NoStoreError, QueryEndedError
 from sinks.history.open_store import opened
 from sinks.history.sql import MIGRATIONS
-from sinks.history.tables import DEAD, EVIDENCE, MINUTE, NAME, PLACE, SIGNAL, TABLES, TICK, Table
+from sinks.history.tables import (
+    DEAD,
+    EVIDENCE,
+    MINUTE,
+    NAME,
+    PLACE,
+    RUN,
+    SIGNAL,
+    TABLES,
+    TICK,
+    Table,
+)
 
 Opens = Callable[..., BackEnd]
 NULLS = (None,) * 7
@@ -150,12 +161,17 @@ def test_old_rows_go_in_steps_and_those_of_each_rig(opens: Opens) -> None:
         SIGNAL,
         [(1, 2, float(k), s, 0.0, None, None, "fused", 2, "{}") for k in range(9) for s in (7, 8)],
     )
-    store.write(MINUTE, [_minute(1, 60.0 * k, 1.0) for k in range(10)])
-    store.write(DEAD, [(1, 2, 0, k, float(k), "s", "r", "x", "w", 1) for k in range(5)])
+    store.write(RUN, [(1, 500.0, "2.0"), (4, 2.0, "2.0")])
+    store.write(MINUTE, [_minute(1, 60.0 * k, 1.0) for k in range(1, 11)])
+    letters = [(1, 2, 0, k, float(k), "s", "r", "x", "w", 1) for k in range(1, 6)]
+    timeless = [(run, 2, 1, 0, 0.0, "s", "r", "x", "w", 1) for run in (1, 4)]
+    store.write(DEAD, [*letters, *timeless])
     assert [store.delete(TICK, 6.0, 8) for _ in range(4)] == [8, 8, 2, 0]
     assert [store.delete(SIGNAL, 2.0, 3) for _ in range(3)] == [3, 1, 0]
-    assert store.delete(MINUTE, 120.0, 5000) == 2
+    assert store.delete(MINUTE, 180.0, 5000) == 2
     assert store.delete(DEAD, 3.0, 5000) == 3
+    assert _all(store, "SELECT run, ts FROM dead ORDER BY run, ts")[0] == (1, 0.0)
+    assert store.delete(DEAD, 501.0, 5000) == 4
     kept = _all(
         store, "SELECT run, rig, min(ts), count(*) FROM tick GROUP BY run, rig ORDER BY run, rig"
     )
@@ -202,7 +218,7 @@ def test_the_size_grows_with_the_rows(opens: Opens) -> None:
 
 
 def test_a_reader_makes_no_store_and_writes_none(opens: Opens) -> None:
-    with pytest.raises(HistoryError, match="there is no store yet"):
+    with pytest.raises(NoStoreError, match="there is no store yet"):
         opens(read_only=True)
     opens().write(TICK, [_tick(1.0)])
     reader = opens(read_only=True)
