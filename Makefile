@@ -8,7 +8,7 @@ SHELL := bash
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
 	tune.bridge autotune.bridge autotune.risk pg.init pg.migrate chaos.delay chaos.jitter chaos.spike \
-	db.snapshot backup.now restore.from snaps.prune wal.test \
+	db.snapshot backup.now restore.from snaps.prune wal.test api.contract.check \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
@@ -204,6 +204,9 @@ restore.from: $(READY)  #= lumen restore [$SNAP $CONFIG]
 
 snaps.prune: $(READY)  #= lumen prune [$CONFIG]
 	@$(BIN)/python -m ops prune $(CONFIG)
+
+api.contract.check: $(READY)  #= python -m pytest -n 0 -q tests/fault/test_openapi.py
+	@$(BIN)/python -m pytest -n 0 -q tests/fault/test_openapi.py
 
 wal.test: $(READY)  #= python -m ops.bench.snapshot_kills
 	@$(BIN)/python -m ops.bench.snapshot_kills

@@ -180,6 +180,9 @@ BENCHES = (
           "failed."),
     Bench("idle_clients", "Idle connections", ("idle_clients",),
           "Asked: 10,000 attempted, /healthz within 200 ms in 99 % of requests, none failed."),
+    Bench("api", "The read-only API", ("api",),
+          "Asked: a page of 1,000 ticks within 50 ms in 95 %, 500,000 ticks summed within 1 s, a "
+          "scrape p99 of 50 ms beside 200 slow clients."),
     Bench("smoother", "A clock by its past alone, and from the whole of a recording",
           ("smoother",), "Asked of the whole, exp: 0.005, 0.004 and 0.005 ms, z2 0.7 to 1.5."),
     Bench("xdf", "XDF files beside pyxdf", ("xdf",), "RMS error of the host time."),

@@ -203,6 +203,12 @@ def _answering(api: ApiRoutes, request: Request) -> Answer:
     return text_answer(503, f"not ready: {why}") if why else text_answer(200, "ready")
 
 
+def busy() -> Answer:
+    """Return the response of the API while too many responses are unread."""
+    status, headers, body = text_answer(503, "Other clients are slow: ask later.", Retry_After="2")
+    return status, HEADERS | headers, body
+
+
 def misdirected() -> Answer:
     """Return the response to a request with an unknown Host header."""
     status, headers, body = text_answer(

@@ -24,7 +24,7 @@ from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.hosts import OPEN, HostFilter
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.protection import Protection
-from sinks.exporter.routes import MetricsRoutes, Routes, RouteTable, misdirected
+from sinks.exporter.routes import MetricsRoutes, Routes, RouteTable, busy, misdirected
 from sinks.exporter.wsgi import WsgiServer
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ _STATUS = {
     429: "429 Too Many Requests",
     503: "503 Service Unavailable",
 }
+
+
+MAX_UNSENT = 64 << 20
+"""Bytes of unread responses from which on the API answers 503: they are held in memory or /tmp."""
 
 
 class HttpPortError(InUseError):
@@ -138,6 +142,8 @@ class Server:
             status, headers, body = misdirected()
         elif (refusal := self._protection.refusal(path, peer, authorization)) is not None:
             status, headers, body = refusal
+        elif path.startswith(PREFIX) and self._server and self._server.unsent > MAX_UNSENT:
+            status, headers, body = busy()
         else:
             query, accept = environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT", "")
             status, headers, body = self._routes.answer(method, path, query, accept)

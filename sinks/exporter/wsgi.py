@@ -3,7 +3,8 @@
 No thread waits for a client: one thread holds all connections with their received and unsent
 bytes, and a response is made in full before it is sent. A client that leaves a request unfinished
 or a response unread for `_UNFINISHED_S` loses its connection, even if it sends single bytes.
-Requests below one path may last; they have threads of their own, and hold up no other request.
+Requests below one path may last; they have a thread of their own, and hold up no other request:
+two such threads would take twice the processor from a scrape.
 Beyond `_MAX_CONNECTIONS` a new connection replaces the one that is idle longest, and where none is
 idle, the oldest unfinished one: idle clients cannot exclude others.
 
@@ -38,7 +39,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-_THREADS, _LONG_THREADS = 4, 2
+_THREADS, _LONG_THREADS = 4, 1
 _MAX_CONNECTIONS = 1_024 if hasattr(select, "poll") else 128
 """Without `poll`, a system call takes 512 sockets at most."""
 _BACKLOG = 4_096
@@ -48,6 +49,9 @@ _ACCEPT_S = 0.02
 _IDLE_S, _UNFINISHED_S = 20, 10.0
 _POLL_S, _STOP_S = 1.0, 2.0
 _MAX_HEADER, _MAX_BODY = 8_192, 1_024
+_MAX_AHEAD = 8 << 20
+"""Unread bytes with which a client may not ask for more below the long path: beyond 16 MiB,
+waitress would let the thread wait for that client."""
 
 
 class WsgiServer:
@@ -73,6 +77,11 @@ class WsgiServer:
         self._closing, self._woken = False, threading.Event()
         self._thread = threading.Thread(target=self._run, name="exporter", daemon=True)
         self._thread.start()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of responses that clients have not read."""
+        return sum(c.total_outbufs_len for c in list(self._server.active_channels.values()))
 
     def close(self) -> None:
         """Close the port and all connections."""
@@ -137,6 +146,9 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
         """Hand the first request of a connection to the threads for its path."""
         path = getattr(task.requests[0], "path", None) if task.requests else None
         if isinstance(path, str) and path.startswith(self._long):
+            if task.total_outbufs_len > _MAX_AHEAD:
+                self.trigger.pull_trigger(task.handle_close)
+                return
             if not self._lasting.threads:
                 self._lasting.set_thread_count(_LONG_THREADS)
             self._lasting.add_task(task)
@@ -171,7 +183,8 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
             if channel.request is not None or channel.total_outbufs_len:
                 since = self._unfinished[channel] = before.get(channel, now)
                 if now - since >= _UNFINISHED_S:
-                    channel.will_close = True
+                    # Not by `will_close`, which waits until the client reads.
+                    self.trigger.pull_trigger(channel.handle_close)
 
     def _open(self, client: socket.socket, peer: Any) -> None:
         """Serve a connection after its first bytes."""

@@ -22,6 +22,7 @@ OLD = {
     "bench.bridge", "e2e.probe", "tune.bridge", "autotune.bridge", "autotune.risk",
     "chaos.delay", "chaos.jitter", "chaos.spike", "pg.init", "pg.migrate",
     "db.snapshot", "backup.now", "restore.from", "snaps.prune", "wal.test",
+    "api.contract.check",
 }  # fmt: skip
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 

@@ -111,7 +111,7 @@ class UnknownRigError(ValueError):
     """The history has no such rig."""
 
 
-class Page(NamedTuple):
+class HistoryPage(NamedTuple):
     """Rows as JSON, the key of the last one, and whether there are more now."""
 
     rows: list[bytes]
@@ -141,7 +141,7 @@ class HistoryPages:
         until: float | None = None,
         limit: int = DEFAULT_ROWS,
         after: str | None = None,
-    ) -> Page:
+    ) -> HistoryPage:
         """Return a page.
 
         Parameters
@@ -180,14 +180,14 @@ class HistoryPages:
                     store, deadline, resource, kind, rig, since, until, limit + 1, last
                 ):
                     if len(rows) == limit or size + len(line) + 1 > MAX_BYTES:
-                        return Page(rows, _text(key), more=True)
+                        return HistoryPage(rows, _text(key), more=True)
                     rows.append(line)
                     key, size = row_key, size + len(line) + 1
         except QueryEndedError:
             if not rows:
                 raise
-            return Page(rows, _text(key), more=True)
-        return Page(rows, _text(key), more=False)
+            return HistoryPage(rows, _text(key), more=True)
+        return HistoryPage(rows, _text(key), more=False)
 
     def rigs(self) -> list[dict[str, Any]]:
         """Return all rigs, each with its newest tick.

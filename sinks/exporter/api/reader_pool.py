@@ -1,7 +1,7 @@
 """Connections that read the history: opened at the first query, used by one thread at a time.
 
-State: one connection a thread of queries. A connection that failed is closed; so is one whose file
-was replaced, by `lumen restore` or a new run.
+State: one connection for each thread that queries at the same time. A connection that failed is
+closed; so is one whose file was replaced, as by `lumen restore`.
 """
 
 from __future__ import annotations
