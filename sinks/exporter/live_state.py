@@ -78,8 +78,10 @@ class LiveState:
         plan, quality = config.plan(), config.quality
         files = frozenset(s.name for s in config.streams if isinstance(s, FileStream))
         live = frozenset(s.name for s in config.streams) - files
+        bridge = config.bridge
+        loop = bridge.loop if bridge is not None and bridge.reference is not None else None
         self.panels = {
-            rig: RigState(sources, clock(), hz, quality, plan, files, live)
+            rig: RigState(sources, clock(), hz, quality, plan, files, live, loop)
             for rig in rigs or (config.rig,)
         }
         self.others = RigState({}, clock(), hz)

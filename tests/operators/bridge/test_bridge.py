@@ -20,6 +20,8 @@ from operators.bridge.bridge_config import (
     ReferenceConfig,
     SafetyConfig,
 )
+from operators.bridge.gains_in_force import Gains
+from operators.bridge.loop_energy import LoopError, limits, loop_energy
 from operators.conditions import Rule
 from operators.events import Batch
 from operators.lines import BridgeFrame
@@ -270,3 +272,28 @@ def test_the_rises_of_a_fused_signal_are_beats_too() -> None:
     late = [tick for tick in ticks(items) if tick.ts > START + 40]
     assert {tick.lock for tick in late} == {"locked"}
     assert 1 / np.mean(np.diff([tick.ts for tick in late])) == pytest.approx(4.8, rel=0.01)
+
+
+def test_the_energy_of_the_loop_rises_at_a_jump_of_the_reference_and_falls_again() -> None:
+    taps = np.concatenate((np.arange(0, 40, 0.2), np.arange(40.06, 70, 0.2)))
+    made = feed(station(), packets(seconds=70.0, beats=taps))
+    loop = limits(CONFIG.loop)
+    energy = {
+        round(packet.watermark - START): loop_energy(
+            LoopError(*status.loop_error), Gains(status.kp, status.ki, status.kd), loop
+        )
+        for packet in made
+        if (status := packet.bridge_status) is not None
+    }
+
+    calm, shaken, after = energy[39], max(energy[s] for s in range(41, 50)), energy[68]
+    assert calm < 0.01 and after < 0.01
+    assert shaken > 1.0
+
+
+def test_a_silent_reference_has_no_loop_error() -> None:
+    made = feed(station(), packets(seconds=60.0, beats=np.arange(0, 30, 0.2)))
+    status = made[-1].bridge_status
+
+    assert status is not None and status.lock == "holdover"
+    assert np.isnan(status.loop_error).all()
