@@ -24,8 +24,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Literal, NamedTuple, get_args
-from zlib import crc32
 
 import msgspec
 
@@ -241,7 +241,7 @@ class Comparer:
 
 def _shared(rig: bytes, share: float) -> bool:
     """Whether a rig is among the compared ones: the same rigs in every process."""
-    return share >= 1.0 or crc32(rig) < share * 2**32
+    return share >= 1.0 or int.from_bytes(blake2b(rig, digest_size=4).digest()) < share * 2**32
 
 
 def total(counts: dict[str, dict[Verdict, int]]) -> dict[Verdict, int]:
