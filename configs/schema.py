@@ -18,7 +18,14 @@ from configs.files import read_own
 from configs.forms import Text
 from configs.inert import inert
 from configs.inputs import MAX_MANIFEST, TAPE, FileStream, MidiStream, OscStream, UreStream
-from configs.outputs import ExporterConfig, MidiDestination, OscDestination, OutputConfig, TapConfig
+from configs.outputs import (
+    ExporterConfig,
+    MidiDestination,
+    OscDestination,
+    OutputConfig,
+    ShadowConfig,
+    TapConfig,
+)
 from configs.signals import SignalConfig
 from operators.align import AlignConfig
 from operators.bridge.bridge_config import BridgeConfig, LoopConfig
@@ -105,6 +112,9 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         Meta(description="Destinations of OSC messages and MIDI; at most 64."),
     ] = []
     output: Annotated[OutputConfig, Meta(description="Result files.")] = OutputConfig()
+    shadow: Annotated[
+        ShadowConfig, Meta(description="Comparison of a candidate with the running flow.")
+    ] = ShadowConfig()
     mode: Annotated[
         RunMode,
         Meta(

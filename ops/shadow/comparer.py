@@ -128,6 +128,7 @@ class _RigState:
     repeated: set[float] = field(default_factory=set)
     judged: dict[float, float] = field(default_factory=dict)
     newest: float = float("-inf")
+    released: list[float] = field(default_factory=lambda: [float("-inf"), float("-inf")])
 
 
 class Comparer:
@@ -161,15 +162,25 @@ class Comparer:
 
     def add(self, side: Side, line: bytes) -> list[Difference]:
         """Add the next line of a side; return the counted ticks that differ."""
+        tick = self.read(line)
+        return [] if tick is None else self.take(side, tick)
+
+    def read(self, line: bytes) -> ComparedTick | None:
+        """Return the tick of a line; None, and counted, where it is no tick."""
         try:
-            tick = read(line)
-            state = self._rigs.get(tick.rig) or self._new(tick.rig)
+            return read(line)
         except (msgspec.DecodeError, ValueError):
             self.unreadable += 1
-            return []
+            return None
+
+    def take(self, side: Side, tick: ComparedTick) -> list[Difference]:
+        """Add the next tick of a side; return the counted ticks that differ."""
+        state = self._rigs.get(tick.rig) or self._new(tick.rig)
+        if tick.released > state.released[side]:
+            state.released[side] = tick.released
         if not _shared(tick.rig, self.share):
             return []
-        ts, out = tick.ts, list[Difference]()
+        ts, line, out = tick.ts, tick.line, list[Difference]()
         if state.first[side] is None:
             state.first[side] = ts
         mine, other = state.waiting[side], state.waiting[1 - side]
@@ -194,6 +205,11 @@ class Comparer:
             state.newest = tick.released
             out += self._expire(state, tick.released - self._wait_s)
         return out
+
+    def released(self, side: Side, rig: bytes) -> float:
+        """Return the newest release of a side (s), minus infinity before its first tick."""
+        state = self._rigs.get(rig)
+        return state.released[side] if state is not None else float("-inf")
 
     def finish(self) -> list[Difference]:
         """End both sides: ticks that wait are `missing` or `extra`."""
