@@ -35,6 +35,8 @@
     └── ToolError                   a command or an external program (ops)
         ├── RunError                a child run of `lumen verify`; also RuntimeError
         ├── TuneError               a recording that cannot be tuned from (ops.tune)
+        ├── ShadowError             a shadow or its candidate (ops.shadow.candidate)
+        ├── ReplacedError           a run that began anew while it was read (ops.shadow)
         ├── NoAnswerError           the exporter of another run
         ├── NoBridgeError           a run without a bridge, or no run (ops.cli.bridge)
         ├── PeerError               a missing program

@@ -39,7 +39,7 @@ MAX_RADIUS = 1 - 1e-9
 """Largest eigenvalue of a stable loop over one control step, by magnitude."""
 
 
-class LoopError(NamedTuple):
+class LoopDeviation(NamedTuple):
     """Errors of the loop: phase (cycles), rate and integral (Hz); NaN while unknown."""
 
     phase: float
@@ -47,11 +47,11 @@ class LoopError(NamedTuple):
     integral: float
 
 
-def limits(loop: LoopConfig) -> LoopError:
+def limits(loop: LoopConfig) -> LoopDeviation:
     """Return the limit of each error."""
     base, slew = 1000 / loop.tick_ms, 1000 / loop.tick_ms * loop.slew
     way = max(1000 / loop.min_tick_ms - base, base - 1000 / loop.max_tick_ms)
-    return LoopError(0.5, slew, max(way, slew))
+    return LoopDeviation(0.5, slew, max(way, slew))
 
 
 def stable(gains: Gains) -> bool:
@@ -61,7 +61,7 @@ def stable(gains: Gains) -> bool:
     return bool(np.abs(np.linalg.eigvals(_transition(gains))).max() < MAX_RADIUS)
 
 
-def loop_energy(error: LoopError, gains: Gains, limit: LoopError) -> float:
+def loop_energy(error: LoopDeviation, gains: Gains, limit: LoopDeviation) -> float:
     """Return W (dimensionless) of an error at the gains in force, NaN while unknown."""
     if not all(map(math.isfinite, error)):
         return math.nan
@@ -80,7 +80,7 @@ def _transition(gains: Gains) -> F64:
 
 
 @lru_cache(maxsize=64)
-def _weight(gains: Gains, limit: LoopError) -> F64:
+def _weight(gains: Gains, limit: LoopDeviation) -> F64:
     """Return P, scaled."""
     scale = np.asarray(limit)
     a = _transition(gains) * scale / scale[:, None]

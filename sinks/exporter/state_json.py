@@ -124,7 +124,7 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
 
 def _bridge(status: BridgeStatus) -> dict[str, Any]:
     """Return the status of the bridge without counts and errors, which make metrics."""
-    apart = ("slips", "steps", "locks", "beats", "transitions", "loop_error")
+    apart = ("slips", "steps", "locks", "beats", "transitions", "loop_deviation")
     shown = {name: value for name, value in status._asdict().items() if name not in apart}
     return {"name": NAMES[cast(BridgeState, status.state)], **shown}
 

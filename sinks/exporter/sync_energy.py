@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import isfinite, nan
 
 from operators.bridge.gains_in_force import Gains
-from operators.bridge.loop_energy import LoopError, limits, loop_energy
+from operators.bridge.loop_energy import LoopDeviation, limits, loop_energy
 from operators.lyapunov import lyapunov_v
 from operators.records import INDICATORS
 from sinks.exporter.rig_state import RigState
@@ -36,4 +36,4 @@ def _loop_energy(panel: RigState) -> float:
     if status is None or loop is None:
         return nan
     gains = Gains(status.kp, status.ki, status.kd)
-    return loop_energy(LoopError(*status.loop_error), gains, limits(loop))
+    return loop_energy(LoopDeviation(*status.loop_deviation), gains, limits(loop))

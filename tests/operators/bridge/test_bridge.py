@@ -21,7 +21,7 @@ from operators.bridge.bridge_config import (
     SafetyConfig,
 )
 from operators.bridge.gains_in_force import Gains
-from operators.bridge.loop_energy import LoopError, limits, loop_energy
+from operators.bridge.loop_energy import LoopDeviation, limits, loop_energy
 from operators.conditions import Rule
 from operators.events import Batch
 from operators.lines import BridgeFrame
@@ -280,7 +280,7 @@ def test_the_energy_of_the_loop_rises_at_a_jump_of_the_reference_and_falls_again
     loop = limits(CONFIG.loop)
     energy = {
         round(packet.watermark - START): loop_energy(
-            LoopError(*status.loop_error), Gains(status.kp, status.ki, status.kd), loop
+            LoopDeviation(*status.loop_deviation), Gains(status.kp, status.ki, status.kd), loop
         )
         for packet in made
         if (status := packet.bridge_status) is not None
@@ -296,4 +296,4 @@ def test_a_silent_reference_has_no_loop_error() -> None:
     status = made[-1].bridge_status
 
     assert status is not None and status.lock == "holdover"
-    assert np.isnan(status.loop_error).all()
+    assert np.isnan(status.loop_deviation).all()

@@ -13,7 +13,7 @@ from scipy.linalg import solve_discrete_lyapunov
 from operators.bridge.bridge_config import CONTROL_S, LoopConfig
 from operators.bridge.gains_in_force import Gains
 from operators.bridge.loop_energy import (
-    LoopError,
+    LoopDeviation,
     _transition,
     _weight,
     limits,
@@ -29,8 +29,8 @@ damped = st.builds(Gains, st.floats(0.05, 5), st.floats(0.001, 5), st.floats(0, 
 
 
 def test_a_tenth_of_a_cycle_alone_is_one() -> None:
-    assert loop_energy(LoopError(0.1, 0.0, 0.0), GAINS, LIMITS) == pytest.approx(1.0)
-    assert loop_energy(LoopError(-0.2, 0.0, 0.0), GAINS, LIMITS) == pytest.approx(4.0)
+    assert loop_energy(LoopDeviation(0.1, 0.0, 0.0), GAINS, LIMITS) == pytest.approx(1.0)
+    assert loop_energy(LoopDeviation(-0.2, 0.0, 0.0), GAINS, LIMITS) == pytest.approx(4.0)
 
 
 def test_the_limits_are_those_of_the_configuration() -> None:
@@ -45,8 +45,8 @@ def test_it_falls_at_each_step_of_the_nominal_loop(gains: Gains, start: tuple) -
     error = np.array(start)
     for _ in range(20):
         after = _transition(gains) @ error
-        before_w = loop_energy(LoopError(*error), gains, LIMITS)
-        assert loop_energy(LoopError(*after), gains, LIMITS) < before_w
+        before_w = loop_energy(LoopDeviation(*error), gains, LIMITS)
+        assert loop_energy(LoopDeviation(*after), gains, LIMITS) < before_w
         error = after
 
 
@@ -88,4 +88,4 @@ def test_a_loop_is_stable_or_not(gains: Gains, is_stable: bool) -> None:
 
 
 def test_an_unknown_error_has_no_energy() -> None:
-    assert math.isnan(loop_energy(LoopError(math.nan, 0.0, 0.0), GAINS, LIMITS))
+    assert math.isnan(loop_energy(LoopDeviation(math.nan, 0.0, 0.0), GAINS, LIMITS))

@@ -43,18 +43,18 @@ def test_it_is_v_of_the_estimate_bound() -> None:
 @pytest.mark.parametrize(("phase", "bound"), [(NAN, 0.1), (0.03, NAN)])
 def test_it_is_absent_where_v_is_unknown(phase: float, bound: float) -> None:
     state = board(phase, bound, BridgeConfig(reference=ReferenceConfig(beat="a:b")))
-    state.update([packet(bridge_status=status(1.0, loop_error=(0.1, 0.0, 0.0)))])
+    state.update([packet(bridge_status=status(1.0, loop_deviation=(0.1, 0.0, 0.0)))])
     assert sample(state) == ""
 
 
 def test_the_larger_of_signal_and_loop_is_shown() -> None:
     state = board(0.03, 0.0, BridgeConfig(reference=ReferenceConfig(beat="a:b")))
     for phase, value in ((0.01, 0.5), (0.1, 1.0), (NAN, 0.5)):
-        state.update([packet(bridge_status=status(1.0, loop_error=(phase, 0.0, 0.0)))])
+        state.update([packet(bridge_status=status(1.0, loop_deviation=(phase, 0.0, 0.0)))])
         assert sync_energy(rig_of(state)) == pytest.approx(value)
 
 
 def test_a_bridge_without_reference_has_no_loop() -> None:
     state = board(0.03, 0.0, BridgeConfig())
-    state.update([packet(bridge_status=status(1.0, loop_error=(0.3, 0.0, 0.0)))])
+    state.update([packet(bridge_status=status(1.0, loop_deviation=(0.3, 0.0, 0.0)))])
     assert sync_energy(rig_of(state)) == pytest.approx(0.5)
