@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ops.monitoring.prometheus import alerts, bridge_alerts, slo
+from ops.monitoring.prometheus import alerts, bridge_alerts, gate_rules, slo
 from ops.monitoring.prometheus.rule import text
 
 FOLDER = Path(__file__).with_name("rules")
 COMMAND = "python -m ops.monitoring.prometheus.generate"
-FILES = {"fusion": alerts.GROUPS, "bridge": bridge_alerts.GROUPS, "slo": slo.GROUPS}
+FILES = {
+    "fusion": alerts.GROUPS,
+    "bridge": bridge_alerts.GROUPS,
+    "slo": slo.GROUPS,
+    "gate": gate_rules.GROUPS,
+}
 
 
 def shipped() -> dict[Path, str]:

@@ -28,6 +28,7 @@ class Alert(NamedTuple):
 
     `family`: a critical alert inhibits the warnings of its family, rig and instance.
     `hold`: time for which the expression has to hold before the alert fires.
+    `action`: what has to stop; `lumen gate --watch` runs a command for it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Alert(NamedTuple):
     summary: str
     description: str
     hold: str = "0s"
+    action: str = ""
 
     def rule(self) -> dict[str, Any]:
         """Return the rule as a mapping."""
@@ -44,7 +46,8 @@ class Alert(NamedTuple):
             "alert": self.name,
             "expr": self.expr,
             "for": self.hold,
-            "labels": {"severity": self.severity, "family": self.family},
+            "labels": {"severity": self.severity, "family": self.family}
+            | ({"action": self.action} if self.action else {}),
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,
