@@ -36,6 +36,7 @@
         ├── RunError                a child run of `lumen verify`; also RuntimeError
         ├── TuneError               a recording that cannot be tuned from (ops.tune)
         ├── ShadowError             a shadow or its candidate (ops.shadow.candidate)
+        ├── QueryError              a question to a Prometheus (ops.gate.queries)
         ├── ReplacedError           a run that began anew while it was read (ops.shadow)
         ├── NoAnswerError           the exporter of another run
         ├── NoBridgeError           a run without a bridge, or no run (ops.cli.bridge)

@@ -13,7 +13,8 @@ from ops.gate.queries import QueryError, RuleState, alerts, last_two, number, to
 
 Verdict: TypeAlias = Literal["GO", "NO-GO", "UNKNOWN"]
 EXIT_CODES: dict[Verdict, int] = {"GO": 0, "NO-GO": 1, "UNKNOWN": 3}
-_Answer: TypeAlias = float | None | list[list[float]] | list[RuleState]
+NAMES = tuple(gate.name for gate in GATES)
+_Answer: TypeAlias = float | list[list[float]] | list[RuleState] | None
 
 
 class GateResult(msgspec.Struct):
@@ -46,7 +47,7 @@ class Judgement(msgspec.Struct):
 def judge(
     url: str,
     now: Callable[[], float],
-    required: Collection[str] = tuple(gate.name for gate in GATES),
+    required: Collection[str] = NAMES,
     covered: float = MIN_COVERED,
 ) -> Judgement:
     """Ask a Prometheus for all gates.
@@ -121,10 +122,8 @@ def _result(
     known = [part for part in parts if part is not None]
     made.covered = min(known) if m and len(known) == m else None
     if m and (made.covered is None or made.covered < needed):
-        shown = "none" if made.covered is None else f"{made.covered:.0%}"
-        made.reason = (
-            gate.missing if values[0] is None else f"{shown} of the window covered of {needed:.0%}"
-        )
+        shown = f"{made.covered or 0:.0%} covered, {needed:.0%} needed"
+        made.reason = gate.missing if made.covered is None else shown
         return made
     broken = [
         f"{condition.expr} is {value:g}"

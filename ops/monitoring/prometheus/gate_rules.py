@@ -43,20 +43,15 @@ LYAPUNOV = (
 def _burn(window: str) -> tuple[Record, ...]:
     """Return the spent part of each budget over a window, and the covered part of the window."""
     samples = int(window.removesuffix("d")) * _DAY_S // SAMPLE_S
+    ratios = (
+        f'sum_over_time(slo:bad_ticks:increase5m{{slo="{slo}"}}[{window}])\n'
+        f'/ (sum_over_time(slo:ticks:increase5m{{slo="{slo}"}}[{window}]) > 0) / {1 - objective:g}'
+        for slo, objective in OBJECTIVES.items()
+    )
+    covered = f"count_over_time(slo:ticks:increase5m[{window}]) / {samples}"
     return (
-        *(
-            Record(
-                f"slo:burn:ratio{window}",
-                f'sum_over_time(slo:bad_ticks:increase5m{{slo="{slo}"}}[{window}])\n'
-                f'/ (sum_over_time(slo:ticks:increase5m{{slo="{slo}"}}[{window}]) > 0)'
-                f" / {1 - objective:g}",
-            )
-            for slo, objective in OBJECTIVES.items()
-        ),
-        Record(
-            f"slo:burn:covered{window}",
-            f"clamp_max(count_over_time(slo:ticks:increase5m[{window}]) / {samples}, 1)",
-        ),
+        Record(f"slo:burn:ratio{window}", "\nor\n".join(ratios)),
+        Record(f"slo:burn:covered{window}", f"clamp_max({covered}, 1)"),
     )
 
 
