@@ -71,10 +71,12 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
             rules, elsewhere = _rules(document, config, faulty, environ)
     if document.faults or elsewhere or config is None:
         raise ConfigError(document.faults + elsewhere)
+    # The history is no part of the results: it may be added to a run that goes on.
+    bound = [msgspec.structs.replace(config, store=None), rules]
     try:
-        values = msgspec.json.encode([config, rules])
+        values = msgspec.json.encode(bound)
     except UnicodeEncodeError:  # a file name that is not UTF-8
-        values = json.dumps(msgspec.to_builtins([config, rules])).encode()
+        values = json.dumps(msgspec.to_builtins(bound)).encode()
     return Loaded(config, rules, name, hashlib.sha256(values).hexdigest())
 
 

@@ -241,3 +241,49 @@ class ShadowConfig(ConfigPart, frozen=True, kw_only=True):
             examples=[300],
         ),
     ] = 120.0
+
+
+class StoreConfig(ConfigPart, frozen=True, kw_only=True):
+    """The history: an index of the result files in a database, written by a process of its own."""
+
+    dsn: Annotated[
+        Text,
+        Meta(
+            pattern=r"^(sqlite:.|postgres(ql)?://)",
+            description="`sqlite:PATH` or `postgresql://...`; `${NAME}` keeps a password out of"
+            " the file.",
+            examples=["sqlite:history/history.sqlite"],
+            extra={"expected": "sqlite:PATH or postgresql://USER@HOST:PORT/DATABASE"},
+        ),
+    ]
+    keep_d: Annotated[
+        float,
+        Meta(gt=0, le=36_500, description="Days that ticks and signals stay.", examples=[30]),
+    ] = 30.0
+    minutes_d: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=36_500,
+            description="Days that minutes, sync reports, evidence and dead letters stay.",
+            examples=[730],
+        ),
+    ] = 730.0
+    spool_mb: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e6,
+            description="Size of segments that may wait for the store against `output.keep` (MB).",
+            examples=[4096],
+        ),
+    ] = 4096.0
+    every_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Store one tick in so many seconds; 0 stores all. Minutes are made of all.",
+            examples=[1],
+        ),
+    ] = 0.0

@@ -24,6 +24,7 @@ from configs.outputs import (
     OscDestination,
     OutputConfig,
     ShadowConfig,
+    StoreConfig,
     TapConfig,
 )
 from configs.signals import SignalConfig
@@ -115,6 +116,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
     shadow: Annotated[
         ShadowConfig, Meta(description="Comparison of a candidate with the running flow.")
     ] = ShadowConfig()
+    store: Annotated[StoreConfig | None, Meta(description="The history; none by default.")] = None
     mode: Annotated[
         RunMode,
         Meta(

@@ -66,6 +66,7 @@ from sources.replay import preflight as recordings
 
 if TYPE_CHECKING:
     from sinks.exporter.server import Server
+    from sinks.history.following import Following
 
 DEFAULT = "configs/fusion.yaml"
 _PORTS_APART = 10
@@ -141,7 +142,18 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         store = Store(folder, place.addresses, output.parts) if folder is not None else None
         if store is not None:
             atexit.register(store.release)
-        return build(loaded, shutdown, progress=progress, keep=keep, store=store, place=place)
+        history = followed(loaded.config) if place.number == 0 else None
+        if history is not None:
+            atexit.register(history.finish, clean=False)
+        return build(
+            loaded,
+            shutdown,
+            progress=progress,
+            keep=keep,
+            store=store,
+            place=place,
+            history=history,
+        )
     except START_REFUSALS as error:
         print(*error.lines(), sep="\n", file=sys.stderr)
         raise SystemExit(error.exit_code) from error
@@ -155,6 +167,7 @@ def build(
     keep: bool = False,
     store: Store | None = None,
     place: Place = ALONE,
+    history: Following | None = None,
 ) -> Dataflow:
     """Return the dataflow of a configuration.
 
@@ -171,6 +184,8 @@ def build(
         That store, where its folder is known: one of another configuration is refused.
     place : Place
         Of this process in a cluster.
+    history : Following, optional
+        The follower that takes the results into the history; its owner lets it finish.
 
     Raises
     ------
@@ -205,7 +220,7 @@ def build(
         keep,
         consumers=[
             each
-            for each in (*exporters, destinations, state_file(cfg), conductor)
+            for each in (*exporters, destinations, state_file(cfg), conductor, history)
             if each is not None
         ],
         remarks=remarks_on,
@@ -214,6 +229,21 @@ def build(
     shutdown.at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow
+
+
+def followed(config: Config) -> Following | None:
+    """Return the follower of the history; None where none is configured.
+
+    Raises
+    ------
+    HistoryError
+        The store is foreign, newer or damaged.
+    """
+    if config.store is None:
+        return None
+    from sinks.history.following import Following  # only with a store
+
+    return Following(config, config.store)
 
 
 def _source(

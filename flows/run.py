@@ -5,15 +5,20 @@ from __future__ import annotations
 import datetime
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.folder_lock import FolderLock
+
+if TYPE_CHECKING:
+    from configs.load import Loaded
+    from sinks.history.following import Following
 
 STOPPED = "Stopped on request: all received events are written; nothing is pending."
 PAUSED = "Stopped on request: the same command resumes from here, without repetition."
 
 
 def execute(
-    config: Path,
+    config: Path | Loaded,
     recover: Path | None = None,
     snapshot_s: float = 10.0,
     *,
@@ -26,8 +31,8 @@ def execute(
 
     Parameters
     ----------
-    config : Path
-        The YAML file.
+    config : Path or Loaded
+        The YAML file, or its content.
     recover : Path, optional
         Folder of the recovery store: created if missing, else resumed from. A damaged store, or
         one that others may write to, is refused.
@@ -54,25 +59,32 @@ def execute(
     from bytewax.recovery import RecoveryConfig
 
     from configs.files import ACCESS
-    from configs.load import load
+    from configs.load import Loaded, load
     from flows.failure import watched
-    from flows.fusion import build
+    from flows.fusion import build, followed
     from flows.store import Store
     from sources.host import stderr
     from sources.host.signal_shutdown import SignalShutdown
 
-    loaded = load(config)
+    loaded = config if isinstance(config, Loaded) else load(config)
     output = loaded.config.output
     folder = Path(output.dir)
     lock = FolderLock(folder, ACCESS[output.mode])
-    shutdown, store = SignalShutdown(), None
+    shutdown, store, clean = SignalShutdown(), None, False
+    history: Following | None = None
     try:
         with watched(folder, ACCESS[output.mode], recover, shutdown):
             try:
                 stderr.install()
+                history = followed(loaded.config)
                 store = Store(recover) if recover is not None else None
                 dataflow = build(
-                    loaded, shutdown, progress=progress, keep=store is not None, store=store
+                    loaded,
+                    shutdown,
+                    progress=progress,
+                    keep=store is not None,
+                    store=store,
+                    history=history,
                 )
                 recovery = None
                 if recover is not None:
@@ -83,6 +95,7 @@ def execute(
                     epoch_interval=datetime.timedelta(seconds=snapshot_s),
                     recovery_config=recovery,
                 )
+                clean = True
                 if shutdown.requested():
                     print(STOPPED if recover is None else PAUSED, file=sys.stderr)
             finally:
@@ -91,5 +104,7 @@ def execute(
                 if store is not None:
                     store.release()
     finally:
+        if history is not None:
+            history.finish(clean=clean)
         lock.leave()
     return folder

@@ -26,6 +26,8 @@ from pathlib import Path
 from configs.files import LinkError, open_own, sync_folder
 from operators.errors import InUseError
 from operators.snapshot import StateRefusedError, origin_of, pickled_bytes
+from sinks.snapshots.listing import ListedSnapshot, listed
+from sinks.snapshots.names import RECOVERY, SNAPSHOTS
 
 if sys.platform != "win32":
     import fcntl
@@ -33,8 +35,9 @@ if sys.platform != "win32":
 LOCK = ".lumen.lock"
 MAKING = ".making"
 READY = b"ready"
-_PART = re.compile(r"part-\d{1,9}\.sqlite3")
+PART = re.compile(r"part-\d{1,9}\.sqlite3")
 _OURS = re.compile(r"part-\d{1,9}\.sqlite3(-wal|-shm|-journal)?")
+MAX_PARTS = 4096
 _TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
 _HEADER = b"SQLite format 3\0"
 _MAX_LOCK = 1 << 20
@@ -65,6 +68,8 @@ class Store:
         Addresses of the processes of a cluster, which share the store; empty: one process.
     parts : int
         Files of a new store.
+    unchecked : bool
+        The store is to be replaced: it is held, and neither created nor checked.
 
     Raises
     ------
@@ -72,8 +77,11 @@ class Store:
         The store cannot be used. Only its lock file has been changed.
     """
 
-    def __init__(self, folder: Path, cluster: str = "", parts: int = 1) -> None:
+    def __init__(
+        self, folder: Path, cluster: str = "", parts: int = 1, *, unchecked: bool = False
+    ) -> None:
         self.folder = folder
+        self._unchecked = unchecked
         self._cluster = b"cluster %s\n" % cluster.encode() if cluster else b""
         self._count = parts
         self._lock: int | None = None
@@ -102,8 +110,8 @@ class Store:
         StoreError
             The store is of another configuration or version.
         """
-        for part in self._parts():
-            for _, data in _snapshots(part):
+        for part in parts_of(self.folder):
+            for _, data in snapshots_of(part):
                 try:
                     origin_of(data, fingerprint)
                 except StateRefusedError as error:
@@ -116,22 +124,16 @@ class Store:
         self._check_folder()
         self._hold()
         ready = READY in self._recorded()
-        if not ready and self._is_unfinished():
+        if not (self._unchecked or ready) and self._is_unfinished():
             self._make()
-        for part in self._parts():
-            _check_file(part)
-            _check_content(part)
-        if not self._parts():
-            raise StoreError(self.folder / "part-0.sqlite3", "not there: the state is lost")
+        if not self._unchecked:
+            check_parts(self.folder)
         assert self._lock is not None
-        os.write(self._lock, b"" if ready else READY + b"\n")
+        os.write(self._lock, b"" if ready or self._unchecked else READY + b"\n")
         os.write(self._lock, b"pid %d\n%s" % (os.getpid(), self._cluster))
         os.fsync(self._lock)
         if self._cluster and sys.platform != "win32":
             fcntl.flock(self._lock, fcntl.LOCK_SH)  # the other processes may take it now
-
-    def _parts(self) -> list[Path]:
-        return sorted(p for p in self.folder.iterdir() if _PART.fullmatch(p.name))
 
     def _check_folder(self) -> None:
         found = self.folder.stat()
@@ -144,7 +146,7 @@ class Store:
         elif found.st_mode & _OTHERS:
             _refuse_writable(self.folder, found)
         strange = sorted(name for name in names if not _OURS.fullmatch(name))
-        if strange and not any(map(_PART.fullmatch, names)):
+        if strange and not any(map(PART.fullmatch, names)):
             raise StoreError(
                 self.folder,
                 f"not a recovery store: it holds {strange[0]!r}",
@@ -198,7 +200,7 @@ class Store:
 
     def _is_unfinished(self) -> bool:
         """Whether the creation of the store was interrupted, or has not begun."""
-        return all(map(_is_torn, self._parts()))
+        return all(map(_is_torn, parts_of(self.folder)))
 
     def _make(self) -> None:
         """Create the store beside its place, flush it to disk, and rename it."""
@@ -228,6 +230,48 @@ class Store:
             path.replace(self.folder / path.name)
         sync_folder(self.folder)
         aside.rmdir()
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """Return the files of a store."""
+    return sorted(path for path in folder.iterdir() if PART.fullmatch(path.name))
+
+
+def check_parts(folder: Path) -> None:
+    """Refuse a store with damaged, foreign or missing files; nothing is changed or executed.
+
+    Raises
+    ------
+    StoreError
+        At most four lines: the first problem, the names of the other unusable files, the remedy,
+        and the newest snapshot beside the store.
+    """
+    refused: list[StoreError] = []
+    count = 1
+    for part in parts_of(folder):
+        try:
+            _check_file(part)
+            count = max(count, _check_content(part))
+        except StoreError as error:
+            refused.append(error)
+    for number in range(count):
+        part = folder / f"part-{number}.sqlite3"
+        if not os.path.lexists(part):
+            refused.append(StoreError(part, "not there: the state is lost"))
+    if not refused:
+        return
+    first, *more = refused
+    remedy = first.remedy
+    if more:
+        remedy = f"also unusable: {', '.join(error.path.name for error in more)}\n  {remedy}"
+    kept = [each.name for each in listed(folder.parent / SNAPSHOTS) if _is_of_store(each)]
+    if kept:
+        remedy += f"\n  or put its snapshot back: lumen restore {kept[0]} --into {folder}"
+    raise StoreError(first.path, first.problem, remedy)
+
+
+def _is_of_store(snapshot: ListedSnapshot) -> bool:
+    return snapshot.checked and snapshot.name.endswith(RECOVERY)
 
 
 def _check_owner(path: Path, found: os.stat_result) -> None:
@@ -287,8 +331,14 @@ def _count(base: sqlite3.Connection, name: str) -> int:
     return int(base.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
 
 
-def _check_content(part: Path) -> None:
-    """Refuse a file that SQLite reports as damaged, or with foreign content."""
+def _check_content(part: Path) -> int:
+    """Refuse a file that SQLite reports as damaged, or with foreign content.
+
+    Returns
+    -------
+    int
+        Number of files of the store, as this one states it.
+    """
     with part.open("rb") as file:
         if file.read(len(_HEADER)) != _HEADER:
             raise StoreError(part, "damaged, or foreign: it is no SQLite file")
@@ -303,7 +353,8 @@ def _check_content(part: Path) -> None:
             names = {name for kind, name in kinds if kind == "table"}
             if {kind for kind, _ in kinds} - {"table", "index"} or not names >= _TABLES:
                 raise StoreError(part, "foreign: it is no recovery store of the engine")
-            if not _count(base, "parts"):
+            count = base.execute("SELECT max(part_count) FROM parts").fetchone()[0]
+            if not isinstance(count, int) or not 0 < count <= MAX_PARTS:
                 raise StoreError(part, "damaged: it does not name its parts")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
@@ -313,14 +364,15 @@ def _check_content(part: Path) -> None:
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
     except _UNSOUND as error:
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
-    for step, data in _snapshots(part):
+    for step, data in snapshots_of(part):
         try:
             origin_of(data, None)
         except StateRefusedError as error:
             raise StoreError(part, f"{step}: {str(error).partition('; ')[0]}") from None
+    return count
 
 
-def _snapshots(part: Path) -> list[tuple[str, bytes]]:
+def snapshots_of(part: Path) -> list[tuple[str, bytes]]:
     """Return step and bytes of each snapshot, cut out of the engine's pickles unread.
 
     Raises

@@ -8,6 +8,7 @@
     │   ├── FolderError             an output folder (sinks.files.folder)
     │   ├── StoreError              a recovery store (flows.store)
     │   ├── TapError                the folder of a tap or tape (sources.tape.writer)
+    │   ├── HistoryError            the history (sinks.history.back_end)
     │   ├── HttpPortError           the port of the exporter (sinks.exporter.server)
     │   └── MidiPortError           a MIDI port; also OSError (sources.midi.port)
     ├── SourceError                 input that cannot be read
@@ -22,6 +23,8 @@
     │   ├── ChaosError              a fault that cannot be applied (ops.cli.chaos)
     │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
+    ├── AwayError                   a history that does not answer now (sinks.history.back_end)
+    ├── QueryEndedError             a query beyond its limit (sinks.history.back_end)
     ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)
     ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)
     ├── LinkError                   a link in place of a file; also OSError (configs.files)
@@ -38,6 +41,8 @@
         ├── ShadowError             a shadow or its candidate (ops.shadow.candidate)
         ├── QueryError              a question to a Prometheus (ops.gate.queries)
         ├── ReplacedError           a run that began anew while it was read (ops.shadow)
+        ├── SnapshotError           a refused request on snapshots (ops.snapshots.faults)
+        │   └── SnapshotFailedError a failed one
         ├── NoAnswerError           the exporter of another run
         ├── NoBridgeError           a run without a bridge, or no run (ops.cli.bridge)
         ├── PeerError               a missing program

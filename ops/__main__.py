@@ -17,6 +17,7 @@ GROUPS = {
         "run": "run a configuration",
         "replay": "replay bare recordings with a derived configuration",
         "record": "write the live streams of a configuration to a tape only",
+        "store": "keep the history of runs in a database",
     },
     "look": {
         "watch": "show a running flow in the terminal, once a second",
@@ -31,6 +32,12 @@ GROUPS = {
         "convert": "write a recording as .ndjson, .parquet, .arrow or .csv",
         "check": "check a configuration and show its latency",
         "tune": "find settings that hold on the other half of a recording",
+    },
+    "keep": {
+        "snapshot": "take a checked copy of the history, or of a recovery store at rest",
+        "restore": "put a snapshot in the place of the store",
+        "prune": "delete old snapshots",
+        "drill": "rehearse a restore in a scratch folder, and time it",
     },
     "prove": {
         "demo": "replay a three-minute studio recording and show numbers beside truth",

@@ -61,7 +61,9 @@ def recorded(
     output = replace(config.output, dir=str(out), parts=1)
     if follow:
         output = replace(output, rotate_mb=ROTATE_MB, keep=KEEP)
-    made = replace(config, streams=list(streams), exporter=None, tap=None, send=[], output=output)
+    made = replace(
+        config, streams=list(streams), exporter=None, tap=None, send=[], store=None, output=output
+    )
     return made if block is None else replace(made, collect=replace(made.collect, block_s=block))
 
 

@@ -20,6 +20,7 @@ import msgspec
 from configs.files import PRIVATE, Access, LinkError, open_own, read_own, sync_folder
 from configs.outputs import CONTROL
 from operators.errors import InUseError
+from sinks.files.progress import LATER, NAMES, set_aside
 
 if sys.platform != "win32":
     import fcntl
@@ -116,6 +117,10 @@ class Folder:
         known = self.known()
         self._refuse_strangers(known)
         if fresh:
+            try:
+                set_aside(self.root, self.access)
+            except OSError as error:
+                raise FolderError(f"{error.filename}: {error.strerror}") from error
             for name in known - set(keep):
                 self._remove(self.root / name)
             for name in {str(Path(name).parent) for name in known} - {"."}:
@@ -168,11 +173,12 @@ class Folder:
     def _refuse_strangers(self, known: set[str]) -> None:
         ours = (
             known
-            | {LOCK, TRACEBACK, f"{TRACEBACK}.tmp", CONTROL}
+            | {LOCK, TRACEBACK, f"{TRACEBACK}.tmp", CONTROL, *NAMES}
             | {str(Path(name).parent) for name in known}
         )
         for path in sorted(self.root.glob("*")):
-            inside = sorted(path.glob("*")) if path.is_dir() and not path.is_symlink() else []
+            plain = path.is_dir() and not path.is_symlink() and path.name != LATER
+            inside = sorted(path.glob("*")) if plain else []
             for found in (path, *inside):
                 if found.relative_to(self.root).as_posix() not in ours:
                     raise FolderError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from configs.files import PRIVATE, Access, open_file, sync_folder
@@ -17,6 +17,8 @@ from operators.errors import LumenError
 
 Position = tuple[int, int]
 """Segment and offset (bytes) of the next line."""
+_ALL = -1
+"""In place of a segment: all of them."""
 
 
 class ShortFileError(LumenError, ValueError):
@@ -54,9 +56,13 @@ class Segments:
         Called with the path of a segment before it is begun, except for the first one.
     position : (int, int) or None
         Resume from there; None begins anew, and no file may exist.
+    lines : sequence of (int, int)
+        Lines before each segment, and those of all, to resume with.
 
     Attributes
     ----------
+    held : int or None
+        Segments from this one on stay, whatever `keep` is.
     unkept : OSError or None
         Error of the last old segment that could not be removed.
 
@@ -82,12 +88,16 @@ class Segments:
         access: Access = PRIVATE,
         announce: Callable[[Path], None] = lambda path: None,
         position: Position | None = None,
+        lines: Sequence[Position] = (),
     ) -> None:
         self.folder, self.stem = folder, stem
         self.limit, self.keep, self.durable, self.announce = limit, keep, durable, announce
         self.segment, self.size = position or (0, 0)
         self.access = access
+        self.held: int | None = None
         self.unkept: OSError | None = None
+        self._before = dict(lines)
+        self._lines = self._before.pop(_ALL, 0)
         self._unsynced: set[int] = set()
         self._new_names = False
         if position is None:
@@ -99,6 +109,11 @@ class Segments:
             )
         self._vouched = self.segment
         self._oldest = 0 if position is None else segments_of(folder, stem)[0][0]
+
+    @property
+    def oldest(self) -> int:
+        """The oldest kept segment."""
+        return self._oldest
 
     @property
     def path(self) -> Path:
@@ -142,13 +157,25 @@ class Segments:
                 sync_folder(self.folder)
         self._unsynced.clear()
         self._new_names = False
-        if self.keep:
-            needed = self.segment - self.keep + 1
-            if self.durable:
-                needed = min(needed, self._vouched)
-            self._drop(needed)
+        needed = self.spare()
+        self._drop(needed if self.held is None else min(needed, self.held))
         self._vouched = self.segment
         return self.segment, self.size
+
+    def spare(self) -> int:
+        """Return the segment before which all may be removed."""
+        if not self.keep:
+            return 0
+        needed = self.segment - self.keep + 1
+        return min(needed, self._vouched) if self.durable else needed
+
+    def lines(self) -> list[Position]:
+        """Return the number of lines before each kept segment, and that of all."""
+        return [*self._before.items(), (_ALL, self._lines)]
+
+    def lines_before(self, segment: int) -> int:
+        """Return the number of lines before a segment; 0 where it is unknown."""
+        return self._lines if segment > self.segment else self._before.get(segment, 0)
 
     def _drop(self, needed: int) -> None:
         """Remove the segments before one; a failure is noted in `unkept`, and the segment stays."""
@@ -157,6 +184,7 @@ class Segments:
                 segment_path(self.folder, self.stem, segment).unlink(missing_ok=True)
             except OSError as error:
                 self.unkept = error
+            self._before.pop(segment, None)
         self._oldest = max(self._oldest, needed)
 
     def paths(self) -> list[Path]:
@@ -170,6 +198,7 @@ class Segments:
             self.announce(path)
         open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self.access).close()
         self.segment, self.size = segment, 0
+        self._before[segment] = self._lines
         self._unsynced.add(segment)
         self._new_names = True
 
@@ -184,6 +213,7 @@ class Segments:
         except OSError as error:
             raise OSError(error.errno, f"cannot write: {error.strerror}", str(self.path)) from error
         self.size += len(lines)
+        self._lines += lines.count(b"\n")
         self._unsynced.add(self.segment)
 
 

@@ -12,10 +12,14 @@ that the rigs of a run are not limited by the descriptors of the process.
 from __future__ import annotations
 
 import errno
+import os
+import secrets
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from configs.files import ACCESS, LinkError
 from configs.schema import Config
@@ -25,8 +29,10 @@ from sinks.files.encode import packet_lines
 from sinks.files.folder import HINDSIGHT, RUN, Folder, rig_folder
 from sinks.files.jsonl import Position, Segments, segment_path
 from sinks.files.parts import part_folder
-from sinks.files.run_json import Account, write_run
+from sinks.files.progress import Final, RigFiles, lessen
+from sinks.files.run_json import Account, versions, write_run
 from sinks.files.run_summary import RunSummary
+from sinks.files.spool import Spool
 
 MIN_WRITE = 1 << 16
 """Lines of so many bytes are written at once, out of the processor's cache."""
@@ -93,17 +99,27 @@ class ResultFiles:
         if config.output.aligned:
             self._stems.append("aligned")
         self._files: dict[str, dict[str, Segments]] = {}
+        self._published: Final | None = None
+        self._run = resumed["run"] if resumed and "run" in resumed else _new_run()
         self._part = part
         alone = len(rigs) == 1 and config.output.parts == 1
         self.home: str | None = rigs[0] if alone else None
         self.folder = Folder(part_folder(config.output, part), self._access)
         keep = (HINDSIGHT,) if config.mode == "hindsight" else ()
         self.folder.take(fresh=resumed is None, keep=keep)
+        self._spool: Spool | None = None
+        self._committed: dict[str, dict[str, Position]] = resumed["files"] if resumed else {}
+        if config.store is not None:
+            most = config.store.spool_mb * _MB
+            self._spool = Spool(self.folder.root, most)
+            if resumed is None:
+                self._spool.lost = lessen(self.folder.root, most)
         try:
             if resumed is None:
                 self._begin(rigs)
             else:
                 self._resume(resumed)
+            self._publish(whole=not durable)
         except BaseException:
             self.folder.release()
             raise
@@ -131,12 +147,22 @@ class ResultFiles:
 
     def snapshot(self) -> State:
         """Return the positions and the account, once all earlier lines are on the disk."""
+        if self._spool is not None:
+            self._spool.hold(self._run["id"], self._files)
         positions = {
             rig: {stem: segments.snapshot() for stem, segments in files.items()}
             for rig, files in self._files.items()
         }
         self._report_unkept()
+        # The engine stores this snapshot later: only those before it are final.
+        self._publish(whole=not self._durable)
+        self._committed = positions
         return {
+            "run": self._run,
+            "lines": {
+                rig: {stem: segments.lines() for stem, segments in files.items()}
+                for rig, files in self._files.items()
+            },
             "home": self.home,
             "files": positions,
             "ended": self._ended,
@@ -151,6 +177,7 @@ class ResultFiles:
 
     def stop(self) -> None:
         """Write `run.json`, check the account, and release the folder."""
+        self._publish(whole=not self._durable or self._has_ended())
         try:
             self._write_run()
         except OSError as error:  # possibly the very error that ends the run
@@ -159,6 +186,32 @@ class ResultFiles:
             total = self._account.total()
             print(f"lumen: a bug: the account does not balance: {total}", file=sys.stderr)
         self.folder.release()
+
+    def _publish(self, *, whole: bool) -> None:
+        """Publish what is final for the follower of the history; an error is no end of the run."""
+        if self._spool is None:
+            return
+        rigs = {
+            rig: RigFiles(
+                self._folder(rig).relative_to(self.folder.root).as_posix(),
+                {} if whole else dict(self._committed.get(rig, {})),
+            )
+            for rig in self._files
+        }
+        run = self._run
+        final = Final(
+            run["id"],
+            run["started"],
+            run["version"],
+            os.getpid(),
+            whole,
+            self._spool.lost,
+            rigs,
+        )
+        if final != self._published:
+            with suppress(OSError):
+                final.write(self.folder.root, self._access)
+                self._published = final
 
     def _report_unkept(self) -> None:
         """Report each file of which an old segment cannot be removed, once a file."""
@@ -191,8 +244,10 @@ class ResultFiles:
         self._dead_lines_lost = state["lost"]
         # All files are checked before any of them is changed.
         for rig, positions in state["files"].items():
+            lines = state.get("lines", {}).get(rig, {})
             self._files[rig] = {
-                stem: self._segments(rig, stem, tuple(at)) for stem, at in positions.items()
+                stem: self._segments(rig, stem, tuple(at), lines.get(stem, ()))
+                for stem, at in positions.items()
             }
         ours = {segments.folder for files in self._files.values() for segments in files.values()}
         for name in self.folder.known() - {RUN, HINDSIGHT}:
@@ -206,7 +261,9 @@ class ResultFiles:
     def _folder(self, rig: str) -> Path:
         return self.folder.root if rig == self.home else self.folder.root / rig_folder(rig)
 
-    def _segments(self, rig: str, stem: str, position: Position | None) -> Segments:
+    def _segments(
+        self, rig: str, stem: str, position: Position | None, lines: Sequence[Position] = ()
+    ) -> Segments:
         return Segments(
             self._folder(rig),
             stem,
@@ -216,6 +273,7 @@ class ResultFiles:
             access=self._access,
             announce=lambda path: self.folder.announce([path]),
             position=position,
+            lines=lines,
         )
 
     def _write(self, rig: str, stem: str, texts: list[bytes]) -> None:
@@ -238,6 +296,7 @@ class ResultFiles:
 
     def _write_run(self, aborted: bool = False) -> None:
         run = self._summary.compose(
+            self._run["id"],
             self.folder.root,
             self._files,
             self._account,
@@ -249,3 +308,10 @@ class ResultFiles:
             batches_not_shown=self._batches_not_shown(),
         )
         write_run(self.folder.root / RUN, run, self._access)
+
+
+def _new_run() -> dict[str, Any]:
+    started = time.time()
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
+    version = versions()["lumen"] or ""
+    return {"id": f"{stamp}-{secrets.token_hex(4)}", "started": started, "version": version}

@@ -54,6 +54,7 @@ class RunSummary:
 
     def compose(
         self,
+        run_id: str,
         root: Path,
         files: Mapping[str, Mapping[str, Segments]],
         account: Account,
@@ -69,6 +70,8 @@ class RunSummary:
 
         Parameters
         ----------
+        run_id : str
+            The same in a resumed run.
         root : Path
             The output folder.
         files : mapping
@@ -88,6 +91,7 @@ class RunSummary:
         messages_lost, why = self._messages_lost()
         return {
             "version": 1,
+            "run_id": run_id,
             "versions": versions(),
             "kernels": native.form,
             "config": {"path": inert(self._path or "") or None, **self._config_text()},

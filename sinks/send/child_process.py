@@ -45,6 +45,8 @@ class ChildProcess:
         Called after the last report of a killed process, before it is started again.
     packages : bool
         Installed packages can be imported; else the standard library alone, which starts faster.
+    end_s : float or None
+        The process is killed if it does not end so long after the end of the pipe (s).
     """
 
     def __init__(
@@ -54,10 +56,11 @@ class ChildProcess:
         reports: Callable[[bytes], None] | None = None,
         ended: Callable[[], None] | None = None,
         packages: bool = False,
+        end_s: float | None = _END_S,
     ) -> None:
         options = ("-P",) if packages else ("-S", "-P")
         self._command = (sys.executable, *options, "-m", module, *arguments)
-        self._reports, self._ended = reports, ended
+        self._reports, self._ended, self._end_s = reports, ended, end_s
         self._process: subprocess.Popen[bytes] | None = None
         self._relays: list[threading.Thread] = []
         self._begun = -inf
@@ -135,7 +138,7 @@ class ChildProcess:
         with suppress(OSError):
             process.stdin.close()
         try:
-            process.wait(_END_S)
+            process.wait(self._end_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -23,6 +23,7 @@ from sinks.conductor.tick_schedule import Tick
 from sources.inbox import Inbox, Message
 from sources.midi import MidiReceiver
 from tests.support.jack import JackServer, jack, needs_jack
+from tests.support.json_lines import json_lines
 from tests.support.waiting import HUNG_S, until
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def replay(folder: Path, port: int, speed: float) -> list[dict]:
         text=True, timeout=2 * HUNG_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in (folder / "out/bridge.jsonl").read_text().splitlines()]
+    return json_lines(folder / "out/bridge.jsonl")
 
 
 @pytest.fixture

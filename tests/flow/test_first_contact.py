@@ -28,6 +28,7 @@ from ops.simulate.live import play
 from sources.inbox import Inbox, Message, stamp
 from sources.midi import MidiReceiver
 from tests.support.jack import jack, needs_jack
+from tests.support.json_lines import json_lines
 from tests.support.waiting import HUNG_S, until
 
 RUNNING: list[subprocess.Popen[str]] = []
@@ -88,8 +89,8 @@ def receiving(process: subprocess.Popen[str], channel: str) -> subprocess.Popen[
 
 
 def values(folder: Path) -> list[float]:
-    lines = (folder / "out" / "fused.jsonl").read_text().splitlines()
-    shown = [next(iter(json.loads(line)["signals"].values()))["value"] for line in lines]
+    rows = json_lines(folder / "out" / "fused.jsonl")
+    shown = [next(iter(row["signals"].values()))["value"] for row in rows]
     return [value for value in shown if value is not None]
 
 

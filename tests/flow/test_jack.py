@@ -26,6 +26,7 @@ from sources.inbox import Inbox, Message, StreamChange
 from sources.midi import MidiReceiver
 from sources.midi.port import Port
 from tests.support.jack import JackServer, end, jack, needs_jack
+from tests.support.json_lines import json_lines
 from tests.support.waiting import until
 
 pytestmark = needs_jack
@@ -300,6 +301,6 @@ def test_a_live_run_waits_for_its_device_and_accounts_for_every_note(
     assert account["received"] == account["used"] + account["dropped"]
     assert account["used"] > 40
     assert account["dropped"] <= 4
-    lines = [json.loads(line) for line in (out / "fused.jsonl").read_text().splitlines()]
+    lines = json_lines(out / "fused.jsonl")
     values = {line["signals"]["pulse"]["value"] for line in lines}
     assert {0.0, 64.0} <= values <= {0.0, 64.0, None}

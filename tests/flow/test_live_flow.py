@@ -27,6 +27,7 @@ from ops.bench.osc_fuzz import bundle, message
 from ops.fakes.ports import free_port
 from sources import control
 from sources.replay.replay import ReplayPartition
+from tests.support.json_lines import json_lines
 from tests.support.waiting import HUNG_S, until
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,7 @@ def send_values(port, seconds):
 
 
 def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return json_lines(path)
 
 
 def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from ops.simulate.scenario import band
 from sources.inbox import Inbox, Message
 from sources.midi import MidiReceiver
 from tests.support.jack import jack, needs_jack
+from tests.support.json_lines import json_lines
 from tests.support.waiting import HUNG_S, until
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def frames(config: Path, folder: Path, text: str) -> list[dict]:
     text = text.replace("{dir: out}", f"{{dir: {folder}/out}}").replace("exporter: {}", "")
     config.write_text(text.replace("speed: 1}", "speed: 0}"))
     run_main(flow(str(config), progress=False))
-    return [json.loads(x) for x in (folder / "out/bridge.jsonl").read_text().splitlines()]
+    return json_lines(folder / "out/bridge.jsonl")
 
 
 def test_the_recorded_beats_lead_to_a_clock_that_plays_on(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from ops.bench.clock_steps import Flow, made
 from ops.bench.osc_fuzz import message
 from ops.fakes.ports import free_port
+from tests.support.json_lines import json_lines
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -34,11 +35,8 @@ HUNG_S = 90
 
 def valued(folder):
     """Return how many ticks have a value by now."""
-    path = folder / "out" / "fused.jsonl"
-    if not path.exists():
-        return 0
-    whole = path.read_bytes().rpartition(b"\n")[0].splitlines()
-    return sum(json.loads(line)["signals"]["pulse"]["value"] is not None for line in whole)
+    rows = json_lines(folder / "out" / "fused.jsonl")
+    return sum(row["signals"]["pulse"]["value"] is not None for row in rows)
 
 
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ops.__main__ import main
+from tests.support.json_lines import json_lines
 
 BASE = 1.73e9
 
@@ -35,10 +36,10 @@ def test_milliseconds_are_held_back_by_name_and_move_nothing_else(tmp_path, monk
     account = json.loads((tmp_path / "out/run.json").read_text())["account"]["by_source"]
     assert account["good"]["used"] == 3000
     assert account["ms"]["rejected"] >= (3000 if mode == "--hindsight" else 2985)
-    dead = [json.loads(line) for line in (tmp_path / "out/dead.jsonl").read_text().splitlines()]
+    dead = json_lines(tmp_path / "out/dead.jsonl")
     assert {(x["reason"], x["source"]) for x in dead} == {("wild_stamp", "ms")}
     assert dead[-1]["sample"].endswith("ts runs 1000 times too fast: milliseconds? ts_unit: ms")
-    sync = [json.loads(line) for line in (tmp_path / "out/sync.jsonl").read_text().splitlines()]
+    sync = json_lines(tmp_path / "out/sync.jsonl")
     assert max(x["clock_resets"] for x in sync if x["channel"] == "ms:p") <= 1
 
 
@@ -51,7 +52,7 @@ def test_the_key_that_is_offered_mends_it(tmp_path, monkeypatch):
     assert "ts_unit: ms" in (tmp_path / "out.yaml").read_text()
     account = json.loads((tmp_path / "out/run.json").read_text())["account"]["total"]
     assert account["used"] == account["received"] == 3000
-    sync = [json.loads(line) for line in (tmp_path / "out/sync.jsonl").read_text().splitlines()]
+    sync = json_lines(tmp_path / "out/sync.jsonl")
     assert sync[-1]["offset_s"] == pytest.approx(BASE - 5 + 0.005, abs=2e-3)
 
 
@@ -63,7 +64,7 @@ def test_a_clock_in_local_time_is_named(tmp_path, monkeypatch):
             rows.append({"ts": BASE + i / 50 + zone, "source": source, "key": "p", "value": i % 7})
     (tmp_path / "a.ndjson").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     assert main(["replay", "a.ndjson", "--causal"]) == 0
-    dead = [json.loads(line) for line in (tmp_path / "out/dead.jsonl").read_text().splitlines()]
+    dead = json_lines(tmp_path / "out/dead.jsonl")
     samples = {x["source"]: x["sample"] for x in dead}
     assert samples["local"].endswith(": 2 h from the recording's other stamps: local time?")
     assert samples["broken"].startswith("broken:p rx=") and "local" not in samples["broken"]

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from tests.support.json_lines import json_lines
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HASHES = HERE / "shipped.json"
@@ -97,10 +99,7 @@ def arithmetic() -> dict[str, str]:
 
 def lines(out: Path) -> dict[str, list[Any]]:
     """Return the lines of each kind of file."""
-    return {
-        kind: [json.loads(line) for line in (out / f"{kind}.jsonl").read_text().splitlines()]
-        for kind in KINDS
-    }
+    return {kind: json_lines(out / f"{kind}.jsonl") for kind in KINDS}
 
 
 def store(name: str, found: Mapping[str, list[Any]]) -> None:

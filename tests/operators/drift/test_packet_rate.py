@@ -14,6 +14,7 @@ from operators.settings.plan import Plan
 from operators.types import F64
 from ops.__main__ import main
 from ops.fakes.xdf_files import XdfFileStream, regular, write
+from tests.support.json_lines import json_lines
 from tests.support.signals import START, block, known, plan
 
 RATE = 50.0
@@ -165,8 +166,8 @@ def run(tmp_path, profile: str, hz: float):
     """Return the share of ticks with a value, and the last sync line."""
     (tmp_path / "a.yaml").write_text(config("a.ndjson", profile, hz))
     assert main(["run", "a.yaml"]) == 0
-    ticks = [json.loads(x) for x in (tmp_path / "out/fused.jsonl").read_text().splitlines()]
-    sync = [json.loads(x) for x in (tmp_path / "out/sync.jsonl").read_text().splitlines()]
+    ticks = json_lines(tmp_path / "out/fused.jsonl")
+    sync = json_lines(tmp_path / "out/sync.jsonl")
     return np.mean([t["signals"]["s"]["value"] is not None for t in ticks]), sync[-1]
 
 

@@ -13,6 +13,7 @@ from ops.chaos.rewriting import RecordingSurvey, Rewriter
 from ops.cli import convert
 from ops.cli.chaos import ChaosError, rewrite
 from sources.rows.written import lines_of_rows
+from tests.support.json_lines import json_lines
 
 START, AT, FOR = 1_700_000_000.0, 10.0, 8.0
 ENTROPY = "ure_residual_entropy_last"
@@ -62,7 +63,7 @@ def disturbed(recording: Path, mode: str, name: str = "out.ndjson", **more):
 
 
 def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return json_lines(path)
 
 
 def arrival(line: dict) -> float:

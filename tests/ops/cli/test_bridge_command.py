@@ -16,6 +16,7 @@ from ops.__main__ import main
 from ops.bench.osc_fuzz import message
 from ops.cli.bridge import recorded
 from ops.fakes.ports import free_port
+from tests.support.json_lines import json_lines
 from tests.support.waiting import HUNG_S, until
 
 ROOT = Path(__file__).parents[3]
@@ -99,7 +100,7 @@ def test_release_follows_rollback_and_nothing_else(live, tmp_path, capsys) -> No
 
     assert shown(capsys, "release", str(config), "--rig", "stage")[0] == 0
     until(lambda: recorded(tmp_path / "out")["stage"].state != "E4", process=process)
-    changes = [json.loads(x) for x in (tmp_path / "out/bridge.jsonl").read_text().splitlines()]
+    changes = json_lines(tmp_path / "out/bridge.jsonl")
     assert [x["why"] for x in changes if x["why"] in ("rollback", "release")] == [
         "rollback",
         "release",

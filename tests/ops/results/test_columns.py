@@ -21,6 +21,7 @@ from ops.results.columns import TABLES, TableColumns
 from ops.simulate.recording import make, write
 from ops.simulate.scenario import Scenario, Sensor
 from tests.support import skips
+from tests.support.json_lines import json_lines
 
 CONFIG = """\
 version: 2
@@ -63,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def parsed(folder: Path, stem: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / f"{stem}.jsonl").read_text().splitlines()]
+    return json_lines(folder / f"{stem}.jsonl")
 
 
 def flat(value: Any, name: str = "") -> Mapping[str, Any]:

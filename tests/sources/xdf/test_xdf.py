@@ -16,6 +16,7 @@ from sources.xdf import xdf
 from sources.xdf import xdf_rows as recorded
 from sources.xdf.chunks import Span, chunks
 from sources.xdf.xdf import XdfRecording, channels, load
+from tests.support.json_lines import json_lines
 
 pyxdf = pytest.importorskip("pyxdf")
 
@@ -325,14 +326,14 @@ def test_a_replay_corrects_fuses_and_keeps_the_raw_stamps(tmp_path, monkeypatch,
     assert last["imu:x"]["offset_s"] == pytest.approx(7.0 * -1, abs=1e-3)
     assert last["eeg:x"]["skew_ppm"] == pytest.approx(80.0, abs=10.0)
     assert last["eeg:x"]["clock_resets"] == 1
-    markers = [json.loads(x) for x in (tmp_path / "out/markers.jsonl").read_text().splitlines()]
+    markers = json_lines(tmp_path / "out/markers.jsonl")
     assert [m["source_ts"] for m in markers] == marks.stamps.tolist()
     assert [m["ts"] for m in markers] == pytest.approx(marks.host, abs=1e-4)
 
     aligned = config.replace('output: {dir: "out"}', "output: {dir: two, aligned: true}")
     (tmp_path / "two.yaml").write_text(aligned)
     assert main(["run", "two.yaml"]) == 0
-    lines = [json.loads(x) for x in (tmp_path / "two/aligned.jsonl").read_text().splitlines()]
+    lines = json_lines(tmp_path / "two/aligned.jsonl")
     stamps = {x["source_ts"] for x in lines if x["channel"] == "imu:x"}
     assert stamps <= set(b.stamps.tolist())
     assert len(stamps) > 0.95 * len(b.stamps)

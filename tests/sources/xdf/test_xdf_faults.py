@@ -16,6 +16,7 @@ from sources.rows.names import Names
 from sources.xdf import xdf
 from sources.xdf import xdf_rows as recorded
 from sources.xdf.xdf import XdfRecording, load, why_not
+from tests.support.json_lines import json_lines
 
 SECONDS = 90.0
 
@@ -125,7 +126,7 @@ def test_a_run_over_it_balances_and_names_the_stream(tmp_path, monkeypatch, caps
     ends = run["account"]["by_source"]
     assert ends["good"]["used"] >= 0.99 * len(good.host)
     assert ends["muse"]["used"] + ends["muse"]["rejected"] == len(bad.host)
-    dead = [json.loads(x) for x in (tmp_path / "out/dead.jsonl").read_text().splitlines()]
+    dead = json_lines(tmp_path / "out/dead.jsonl")
     assert {(d["source"], d["reason"]) for d in dead} == {("muse", "wild_stamp")}
     assert all(d["sample"].startswith("stamps of muse lie ") for d in dead)
     ticks = [json.loads(x)["ts"] for x in (tmp_path / "out/fused.jsonl").read_text().splitlines()]

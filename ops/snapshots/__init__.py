@@ -1,0 +1,1 @@
+"""Snapshots of the history and of recovery stores: taken, restored, pruned, drilled."""

@@ -1,0 +1,1 @@
+"""The history: an index of the result files in SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Snapshots on the disk: their names, their list, and the record of drills."""
