@@ -24,6 +24,7 @@ from configs.schema import Config
 from operators.records import Packet
 from sinks.conductor.tick_counts import PlayedTicks
 from sinks.exporter.rig_state import NumberedFinding, RigState
+from sinks.exporter.store_metrics import StoreMetrics
 from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared
 
 MAX_FINDINGS = 4_096
@@ -54,6 +55,8 @@ class LiveState:
         Rises with each update.
     started : float
         Start of the run (s since the epoch), which identifies it.
+    store : StoreMetrics or None
+        Metrics of the history, where one is configured.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class LiveState:
         self._fault: Exception | None = None
         self.version = 0
         self.started = wall()
+        self.store = StoreMetrics(config.output) if config.store is not None else None
         self._live = config.live
         sources = _sources(config)
         hz = config.resample.target_hz

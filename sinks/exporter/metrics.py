@@ -185,13 +185,16 @@ def fusion_values(board: LiveState) -> Iterator[Metric]:
 
 
 def fusion_ages(board: LiveState) -> Iterator[Metric]:
-    """Yield the metric that changes with time, read within `LiveState.reading`."""
+    """Yield the metrics that change with time, read within `LiveState.reading`."""
     text = "Since the stream's last event was received; before the first, since the start."
     now = board.clock()
     samples = (
         RigSamples(AGE, ("stream",), rig, _ages(panel, now)) for rig, panel in board.panels.items()
     )
     yield Metric(AGE, "gauge", text, samples)
+    if board.store is not None:
+        shown = (panel.fused for panel in board.panels.values() if panel.fused is not None)
+        yield from board.store.metrics(float(fused.released[-1]) for fused in shown)
 
 
 def _ages(panel: RigState, now: float) -> Rows:

@@ -19,11 +19,11 @@ Rows: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
 
 
 class RigSamples(NamedTuple):
-    """RigSamples of one rig: their name, `labels` after `rig`, rows."""
+    """RigSamples of one rig, or of none: their name, `labels` after `rig`, rows."""
 
     name: str
     labels: tuple[str, ...]
-    rig: str
+    rig: str | None
     rows: Rows
 
 
@@ -49,7 +49,7 @@ class MetricsText:
 
     def __init__(self) -> None:
         self._heads: dict[str, str] = {}
-        self._lines: dict[tuple[str, str], dict[tuple[str, ...], _Line]] = {}
+        self._lines: dict[tuple[str, str | None], dict[tuple[str, ...], _Line]] = {}
 
     def text(self, metrics: Iterable[Metric]) -> bytes:
         """Return the metrics as UTF-8 text."""
@@ -84,8 +84,12 @@ def _head(metric: Metric) -> str:
 
 def _series(samples: RigSamples, values: tuple[str, ...]) -> str:
     """Return a sample's name and labels, the labels by name."""
-    labels = sorted(zip(("rig", *samples.labels), (samples.rig, *values), strict=True))
-    pairs = (f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels)
+    labels = dict(zip(samples.labels, values, strict=True))
+    if samples.rig is not None:
+        labels["rig"] = samples.rig
+    if not labels:
+        return samples.name
+    pairs = (f'{label}="{value.translate(_ESCAPES)}"' for label, value in sorted(labels.items()))
     return f"{samples.name}{{{','.join(pairs)}}}"
 
 

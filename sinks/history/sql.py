@@ -130,13 +130,16 @@ def insert(table: Table, dialect: Dialect, placeholder: str = "?") -> str:
 def delete(table: Table) -> str:
     """Return the statement that deletes at most `:limit` of the rows before `:before`.
 
-    Where the key orders the rows by time, those of run `:run` and rig `:rig`.
+    Where the key orders the rows by time, those of run `:run` and rig `:rig`. A row without a time
+    has 0, as a dead letter before the first event: it is as old as its run.
     """
-    key = ", ".join(table.key)
-    rig = "run = :run AND rig = :rig AND " if by_rig(table) else ""
+    key, time = ", ".join(table.key), table.time
+    which = "run = :run AND rig = :rig"
+    if not by_rig(table):
+        which = f"({time} > 0 OR run IN (SELECT run FROM run WHERE started < :before))"
     return (
         f"DELETE FROM {table.name} WHERE ({key}) IN (SELECT {key} FROM {table.name}"
-        f" WHERE {rig}{table.time} < :before ORDER BY {table.time} LIMIT :limit)"
+        f" WHERE {which} AND {time} < :before ORDER BY {time} LIMIT :limit)"
     )
 
 

@@ -15,7 +15,7 @@ from sinks.history.back_end import AwayError, HistoryError, QueryEndedError
 from sinks.history.open_store import opened
 from sinks.history.sql import MIGRATIONS
 from sinks.history.sqlite_store import SqliteStore
-from sinks.history.tables import MINUTE, NAME, PLACE, SIGNAL, TICK, Table
+from sinks.history.tables import DEAD, MINUTE, NAME, PLACE, RUN, SIGNAL, TICK, Table
 
 NULLS = (None,) * 7
 
@@ -97,6 +97,17 @@ def test_old_rows_go_in_steps_and_those_of_each_rig(path: Path) -> None:
     kept = store.rows("SELECT run, rig, min(ts), count(*) FROM tick GROUP BY run, rig")
     assert list(kept) == [(run, rig, 6.0, 4) for run, rig in rigs]
     assert [r[0] for r in store.rows("SELECT DISTINCT ts FROM signal ORDER BY ts")][:2] == [2, 3]
+    store.close()
+
+
+def test_a_row_without_a_time_is_as_old_as_its_run(path: Path) -> None:
+    store = SqliteStore(path)
+    store.write(RUN, [(1, 100.0, ""), (2, 300.0, "")])
+    letter = ("receive", "json", "?", "w", 1)
+    store.write(DEAD, [(run, 2, 0, byte, 0.0, *letter) for run in (1, 2) for byte in (0, 9)])
+    assert store.delete(DEAD, 100.0, 9) == 0
+    assert store.delete(DEAD, 200.0, 9) == 2
+    assert list(store.rows("SELECT DISTINCT run FROM dead")) == [(2,)]
     store.close()
 
 
