@@ -23,6 +23,7 @@ from configs.inputs import FileStream, UreStream
 from configs.schema import Config
 from operators.records import Packet
 from sinks.conductor.tick_counts import PlayedTicks
+from sinks.exporter.drill_metrics import DrillMetrics, folder_of
 from sinks.exporter.rig_state import NumberedFinding, RigState
 from sinks.exporter.store_metrics import StoreMetrics
 from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared
@@ -55,6 +56,8 @@ class LiveState:
         Rises with each update.
     started : float
         Start of the run (s since the epoch), which identifies it.
+    drills : DrillMetrics or None
+        Of the snapshots of that store.
     store : StoreMetrics or None
         Metrics of the history, where one is configured.
     """
@@ -76,6 +79,8 @@ class LiveState:
         self.version = 0
         self.started = wall()
         self.store = StoreMetrics(config.output) if config.store is not None else None
+        snapshots = folder_of(config)
+        self.drills = None if snapshots is None else DrillMetrics(snapshots, wall)
         self._live = config.live
         sources = _sources(config)
         hz = config.resample.target_hz

@@ -195,6 +195,8 @@ def fusion_ages(board: LiveState) -> Iterator[Metric]:
     if board.store is not None:
         shown = (panel.fused for panel in board.panels.values() if panel.fused is not None)
         yield from board.store.metrics(float(fused.released[-1]) for fused in shown)
+    if board.drills is not None:
+        yield from board.drills.metrics()
 
 
 def _ages(panel: RigState, now: float) -> Rows:
