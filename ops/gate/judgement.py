@@ -154,6 +154,8 @@ def _of_last_two(gate: Gate, made: GateResult, answer: object) -> GateResult:
     made.value = min(min(pair) for pair in pairs)
     made.covered = 1.0
     made.verdict = "GO" if condition.holds(made.value) else "NO-GO"
+    if made.verdict != "GO":
+        made.reason = f"{made.value:g} among the last two of {len(pairs)} series"
     return made
 
 

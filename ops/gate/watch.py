@@ -98,7 +98,7 @@ class Commands:
 
     def run(self, action: Action, sample: InstantSample) -> str:
         """Run the command of an action; return a line about it."""
-        self._running = [child for child in self._running if child.poll() is None]
+        self.ended()
         labels = " ".join(f"{k}={v}" for k, v in sorted(sample.metric.items()) if k != "__name__")
         text = f"{action}: {labels}"
         if action == "promotion_stop" and self._shadow is not None:
@@ -118,6 +118,11 @@ class Commands:
             return f"{text}; {argv[0]}: {error.strerror}"
         self._running.append(child)
         return f"{text}; {argv[0]} runs as process {child.pid}"
+
+    def ended(self) -> bool:
+        """Whether all commands have ended."""
+        self._running = [child for child in self._running if child.poll() is None]
+        return not self._running
 
     def _reduce(self, folder: Path) -> str:
         """Reduce the share of shadowed rigs; return a phrase about it."""

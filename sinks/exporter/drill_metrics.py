@@ -2,7 +2,7 @@
 
 The percentile is that of the sound drills of 90 days. With fewer than 20 it is a maximum.
 
-Cost: a look at a file a scrape, and 20 ms for 15,000 lines where it has changed. State: the figures.
+Cost: a look at a file a scrape; 20 ms for 15,000 lines where it has changed. State: the drills.
 """
 
 from __future__ import annotations
