@@ -104,9 +104,9 @@ class RunTail:
         self.folder = folder
         self._tails: dict[Path, LineTail] = {}
 
-    def tails(self) -> list[LineTail]:
-        """Return a tail for each rig that has lines, new ones included."""
-        if self.folder.is_dir():
+    def tails(self, look: bool = True) -> list[LineTail]:
+        """Return a tail for each rig that has lines; with `look`, new ones included."""
+        if look and self.folder.is_dir():
             for place in rig_folders(self.folder):
                 if place not in self._tails and segments_of(place, STEM):
                     self._tails[place] = LineTail(place)

@@ -1,6 +1,6 @@
 """The shadow of a running flow: its candidate beside it, and the comparison of both.
 
-Each rig of either side is read to `wait_s / 2` beyond the other side, so that a tick is missed only
+Each rig of either side is read to `wait_s / 8` beyond the other side, so that a tick is missed only
 where its counterpart does not come. A side without a line for `wait_s` of wall time, or whose run
 has ended, is not waited for.
 
@@ -24,6 +24,8 @@ from ops.shadow.comparer import CANDIDATE, RUNNING, Comparer, Difference, Side
 from ops.shadow.line_tail import LineTail, RunTail
 
 MAX_DIFFERENCES = 1_000
+LEAD = 8
+"""Part of `wait_s` by which a side is read ahead of the other."""
 LOOK_S = 0.2
 """Interval of looks at files that have not grown (s)."""
 SHARE = "share"
@@ -96,7 +98,8 @@ class Shadow:
         self.comparer = Comparer(wait_s, settle_s, share)
         self._runs = (RunTail(running), RunTail(folder / OUT))
         self._folder, self._wait_s, self._clock = folder, wait_s, clock
-        self._start = clock()
+        self._start = self._looked = clock()
+        self._went_on = False
         self._heard: dict[tuple[int, bytes], float] = {}
         self._began: dict[bytes, float] = {}
         self._differences = DifferenceFile(folder)
@@ -114,13 +117,18 @@ class Shadow:
         ReplacedError
             The running flow began anew.
         """
-        self._read_share()
-        taken = False
+        now, taken = self._clock(), False
+        look = now - self._looked >= LOOK_S or not self._went_on
+        if look:
+            self._looked = now
+            self._read_share()
+        tails = [run.tails(look) for run in self._runs]
         for side, other in ((RUNNING, CANDIDATE), (CANDIDATE, RUNNING)):
             # Of a side that has ended, the lines that wait here still come.
-            left = any(tail.fill() for tail in self._runs[other].tails())
-            for tail in self._runs[side].tails():
+            left = any(tail.fill() for tail in tails[other])
+            for tail in tails[side]:
                 taken |= self._drain(side, tail, ended[other] and not left)
+        self._went_on = taken
         return taken
 
     def finish(self) -> None:
@@ -138,23 +146,22 @@ class Shadow:
     def _drain(self, side: Side, tail: LineTail, other_ended: bool) -> bool:
         """Compare the lines of one rig up to the limit of its lead."""
         comparer, taken, limit = self.comparer, False, None
+        lines = tail.lines
         while tail.fill():
-            line = tail.lines[0]
-            tick = comparer.read(line)
-            if tick is None:
-                tail.lines.popleft()
-                continue
-            if limit is None:
-                limit = self._limit(side, tick.rig, tick.released, other_ended)
-            if tick.released > limit:
-                break
-            tail.lines.popleft()
-            found = comparer.take(side, tick)
-            if found:
-                self._differences.add(found)
-            if not taken:
-                self._heard[side, tick.rig] = self._clock()
-                taken = True
+            while lines:
+                tick = comparer.read(lines[0])
+                if tick is not None:
+                    if limit is None:
+                        limit = self._limit(side, tick.rig, tick.released, other_ended)
+                    if tick.released > limit:
+                        return taken
+                    found = comparer.take(side, tick)
+                    if found:
+                        self._differences.add(found)
+                    if not taken:
+                        self._heard[side, tick.rig] = self._clock()
+                        taken = True
+                del lines[0]
         return taken
 
     def _limit(self, side: Side, rig: bytes, released: float, other_ended: bool) -> float:
@@ -167,7 +174,7 @@ class Shadow:
         newest = self.comparer.released(other, rig)
         if newest == float("-inf"):
             newest = released if self.comparer.released(side, rig) == newest else newest
-        return newest + self._wait_s / 2
+        return newest + self._wait_s / LEAD
 
     def _read_share(self) -> None:
         with suppress(OSError, ValueError):

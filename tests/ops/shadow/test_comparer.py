@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ops.shadow.comparer import (
     CANDIDATE,
     GOOD,
+    MIN_KEPT,
     RUNNING,
     VERDICTS,
     Comparer,
@@ -204,4 +205,4 @@ def test_memory_is_that_of_the_wait():
         comparer.add(RUNNING, line(k))
         assert comparer.waiting() <= 10.0 * HZ + 1
     (state,) = comparer._rigs.values()
-    assert len(state.judged) <= 10.0 * HZ + 1 and not state.repeated
+    assert len(state.judged) <= 2 * MIN_KEPT + 1 and not state.repeated

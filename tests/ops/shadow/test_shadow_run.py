@@ -52,12 +52,12 @@ def folders(tmp_path):
 def test_a_side_is_not_read_far_ahead_of_the_other(folders):
     folders.write(0, range(5_000))
     folders.settle()
-    assert folders.shadow.comparer.waiting() <= 30 * HZ + 1
+    assert folders.shadow.comparer.waiting() <= 7.5 * HZ + 1
     assert folders.counts() == {}
     for k in range(0, 5_000, 500):
         folders.write(1, range(k, k + 500))
         folders.settle()
-        assert folders.shadow.comparer.waiting() <= 30 * HZ + 1
+        assert folders.shadow.comparer.waiting() <= 7.5 * HZ + 1
     folders.settle((True, True))
     folders.shadow.finish()
     assert folders.counts() == {"identical": 5_000}
