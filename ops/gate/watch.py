@@ -106,12 +106,13 @@ class Commands:
         argv = self._argv.get(action)
         if argv is None:
             return text
-        environment = {
-            "LUMEN_ACTION": action,
-            "LUMEN_ALERT": sample.metric.get("alertname", ""),
-            "LUMEN_RIG": sample.metric.get("rig", ""),
-            "LUMEN_SHARE": f"{REDUCED_SHARE:g}" if action == "promotion_stop" else "",
+        stated = {
+            "ACTION": action,
+            "ALERT": sample.metric.get("alertname", ""),
+            "RIG": sample.metric.get("rig", ""),
+            "SHARE": f"{REDUCED_SHARE:g}" if action == "promotion_stop" else "",
         }
+        environment = {f"LUMEN_{name}": value for name, value in stated.items()}
         try:
             child = subprocess.Popen(argv, env=os.environ | environment, start_new_session=True)
         except OSError as error:
