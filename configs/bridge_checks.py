@@ -11,6 +11,8 @@ from configs.rulefiles import refuse_expression
 from configs.schema import Config
 from configs.typed import did_you_mean, one_of
 from operators.bridge.bridge_config import BridgeConfig, ReferenceConfig
+from operators.bridge.gains import GainSchedule
+from operators.bridge.loop_energy import stable
 from operators.conditions import names
 from operators.conditions.expression import ExpressionError, compile_expression
 from operators.records import BRIDGE_NAMES
@@ -117,6 +119,22 @@ def _gains(document: Document, bridge: BridgeConfig) -> None:
             f"ki {ki:g} beside kp {kp:g} makes the loop swing (a damping below 0.5)",
             f"ki at most kp^2 ({kp**2:g})",
         )
+    elif bridge.reference is not None:
+        _stability(document, at, bridge)
+
+
+def _stability(document: Document, at: DataPath, bridge: BridgeConfig) -> None:
+    """Refuse gains without a Lyapunov function, at any point of the curves."""
+    curves = bridge.nonlinear_gain
+    points = [*curves.kp_curve, *curves.kd_curve] if curves else [(0.0, 0.0)]
+    schedule = GainSchedule(bridge.phase, curves)
+    for gains in (schedule.at(entropy) for entropy in sorted({x for x, _ in points})):
+        if not stable(gains):
+            shown = "kp {:g}, ki {:g}, kd {:g}".format(*gains)
+            _fault(
+                document, at, f"the nominal loop is not stable at {shown}", "smaller gains above 0"
+            )
+            return
 
 
 def _exporters(document: Document, config: Config, bridge: BridgeConfig) -> None:

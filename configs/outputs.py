@@ -293,6 +293,29 @@ class OutputConfig(ConfigPart, frozen=True, kw_only=True):
     ] = "private"
 
 
+class ShadowConfig(ConfigPart, frozen=True, kw_only=True):
+    """Comparison of a candidate with the running flow (`lumen shadow`)."""
+
+    wait_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="Longest wait for the other side of a tick.",
+            examples=[30],
+        ),
+    ] = 60.0
+    settle_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="First part of each rig that is not counted.",
+            examples=[300],
+        ),
+    ] = 120.0
+
+
 class StoreConfig(ConfigPart, frozen=True, kw_only=True):
     """The history: an index of the result files in a database, written by a process of its own."""
 

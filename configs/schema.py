@@ -26,6 +26,7 @@ from configs.outputs import (
     MidiDestination,
     OscDestination,
     OutputConfig,
+    ShadowConfig,
     StoreConfig,
     TapConfig,
 )
@@ -120,6 +121,9 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         Meta(description="Destinations of OSC messages and MIDI; at most 64."),
     ] = []
     output: Annotated[OutputConfig, Meta(description="Result files.")] = OutputConfig()
+    shadow: Annotated[
+        ShadowConfig, Meta(description="Comparison of a candidate with the running flow.")
+    ] = ShadowConfig()
     store: Annotated[StoreConfig | None, Meta(description="The history; none by default.")] = None
     mode: Annotated[
         RunMode,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from operators.lyapunov import CRITICAL_BOUND_S, CRITICAL_CYCLES
+
 Slo = Literal["phase", "sync", "residual"]
 
 
@@ -28,12 +30,12 @@ class Threshold(NamedTuple):
 
 
 THRESHOLDS: dict[str, Threshold] = {
-    "phase_diff": Threshold(0.02, 0.025, 0.03),
+    "phase_diff": Threshold(0.02, 0.025, CRITICAL_CYCLES),
     "coherence": Threshold(0.9, 0.86, 0.72, least=True),
     "sync_quality": Threshold(0.85, 0.85, 0.85, least=True),
     "entropy_ratio": Threshold(0.15, 0.18, 0.22, spike=0.2),
     "residual": Threshold(0.03, 0.03, 0.04),
-    "sync_bound": Threshold(0.02, 0.05, 0.1),
+    "sync_bound": Threshold(0.02, 0.05, CRITICAL_BOUND_S),
     "lateness": Threshold(0.1, 0.25, 1.0),
     "lost": Threshold(0.001, 0.01, 0.1),
     "bridge_phase": Threshold(0.02, 0.025, 0.03),

@@ -42,6 +42,9 @@
     └── ToolError                   a command or an external program (ops)
         ├── RunError                a child run of `lumen verify`; also RuntimeError
         ├── TuneError               a recording that cannot be tuned from (ops.tune)
+        ├── ShadowError             a shadow or its candidate (ops.shadow.candidate)
+        ├── QueryError              a question to a Prometheus (ops.gate.queries)
+        ├── ReplacedError           a run that began anew while it was read (ops.shadow)
         ├── SnapshotError           a refused request on snapshots (ops.snapshots.faults)
         │   └── SnapshotFailedError a failed one
         ├── NoAnswerError           the exporter of another run

@@ -455,6 +455,8 @@ class BridgeStatus(NamedTuple):
     kp: float
     ki: float
     kd: float
+    loop_deviation: tuple[float, float, float]
+    """Phase (cycles), rate and integral error (Hz), see `LoopDeviation`; NaN without a lock."""
     targets: dict[str, bool | None]
     """Whether `harmony` and `coherence` meet their targets; None where unknown."""
     slips: int

@@ -46,6 +46,8 @@ GROUPS = {
         "selftest": "inject offset, skew, lag and dropouts; show estimates beside truth",
         "rules": "test rules on series of values or on a recording",
         "verify": "show that a replay gives equal bytes in every way of running it",
+        "gate": "answer GO, NO-GO or UNKNOWN from the numbers of a Prometheus",
+        "shadow": "compare a candidate with the running flow, tick by tick",
         "chaos": "disturb a recording or a live stream by one known fault",
     },
 }

@@ -15,6 +15,7 @@ from sources.recordings.recording import (
     is_columnar,
     is_xdf,
 )
+from sources.tape.followed import FollowedTape
 from sources.tape.reader import Tape, is_tape
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def open_recording(
     used: Collection[str] | None = None,
     progress: bool = False,
     stopped: Callable[[], bool] = lambda: False,
-) -> Recording | Tape | XdfRecording | ColumnarRecording:
+) -> Recording | Tape | FollowedTape | XdfRecording | ColumnarRecording:
     """Open a file of lines, a columnar, MCAP or XDF file, or a tape.
 
     Parameters
@@ -79,9 +80,7 @@ def open_recording(
         return mcap_recording(path, follow, mark)
     if not is_tape(path):
         return Recording(path, follow, mark)
-    if follow:
-        raise UnusableError(f"{path}: a tape cannot be followed")
-    return Tape(path, mark)
+    return FollowedTape(path, mark) if follow else Tape(path, mark)
 
 
 def columnar(path: str, follow: bool = False, mark: Mark | None = None) -> ColumnarRecording:

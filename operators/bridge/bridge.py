@@ -35,6 +35,7 @@ from operators.bridge.calibrator import Calibrator
 from operators.bridge.gains import GainSchedule
 from operators.bridge.gains_in_force import Gains
 from operators.bridge.grid_ticks import GridTick, GridTicks
+from operators.bridge.loop_energy import LoopDeviation
 from operators.bridge.observer import Observer
 from operators.bridge.protocol import SENT, Change, Judged, Protocol
 from operators.bridge.reference import Beat, BeatRow, Reference, rows_of
@@ -416,6 +417,7 @@ class Bridge:
             gains.kp,
             gains.ki,
             gains.kd,
+            self._loop_deviation(),
             self._targets,
             clock.slips,
             clock.steps,
@@ -423,6 +425,18 @@ class Bridge:
             beats,
             transitions,
             self._unmet,
+        )
+
+    def _loop_deviation(self) -> LoopDeviation:
+        """Return the errors of the loop while the reference is there."""
+        clock, observer = self._clock, self._observer
+        if clock.lock not in ("locked", "saturated"):
+            return LoopDeviation(math.nan, math.nan, math.nan)
+        reference_hz = observer.long.rate / self._per_tick
+        return LoopDeviation(
+            clock.phase_error,
+            reference_hz - clock.rate_hz,
+            reference_hz - observer.rate_hz / self._per_tick,
         )
 
 

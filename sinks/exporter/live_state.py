@@ -23,6 +23,7 @@ from configs.inputs import FileStream, UreStream
 from configs.schema import Config
 from operators.records import Packet
 from sinks.conductor.tick_counts import PlayedTicks
+from sinks.exporter.drill_metrics import DrillMetrics, folder_of
 from sinks.exporter.energy import EnergyMeter
 from sinks.exporter.rig_state import NumberedFinding, RigState
 from sinks.exporter.store_metrics import StoreMetrics
@@ -58,6 +59,8 @@ class LiveState:
         Start of the run (s since the epoch), which identifies it.
     energy : EnergyMeter or None
         Energy of the process, where the configuration has `energy`.
+    drills : DrillMetrics or None
+        Of the snapshots of that store.
     store : StoreMetrics or None
         Metrics of the history, where one is configured.
     """
@@ -80,14 +83,18 @@ class LiveState:
         self.version = 0
         self.started = wall()
         self.store = StoreMetrics(config.output) if config.store is not None else None
+        snapshots = folder_of(config)
+        self.drills = None if snapshots is None else DrillMetrics(snapshots, wall)
         self._live = config.live
         sources = _sources(config)
         hz = config.resample.target_hz
         plan, quality = config.plan(), config.quality
         files = frozenset(s.name for s in config.streams if isinstance(s, FileStream))
         live = frozenset(s.name for s in config.streams) - files
+        bridge = config.bridge
+        loop = bridge.loop if bridge is not None and bridge.reference is not None else None
         self.panels = {
-            rig: RigState(sources, clock(), hz, quality, plan, files, live)
+            rig: RigState(sources, clock(), hz, quality, plan, files, live, loop)
             for rig in rigs or (config.rig,)
         }
         self.others = RigState({}, clock(), hz)

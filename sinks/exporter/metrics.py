@@ -17,6 +17,7 @@ from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics_text import Metric, MetricsText, RigSamples, Rows
 from sinks.exporter.rig_state import LATENESS_S, OTHERS, RigState
 from sinks.exporter.slo import SLOS
+from sinks.exporter.sync_energy import sync_energy
 from sinks.files.run_json import versions
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -90,6 +91,9 @@ FAMILIES = (
     Family("fusion_sync_estimate_bound_seconds",
            "The same without scraping and coarse stamps: the part that the budgets judge.", (),
            _now(lambda f: [((), f.sync_estimate_bound_s[-1])])),
+    Family("fusion_lyapunov_v",
+           "Energy of the sync error: 1 with phase difference and estimate bound both critical; of"
+           " a beat clock's loop, if larger.", (), lambda panel: [((), sync_energy(panel))]),
     Family("fusion_last_tick_timestamp_seconds", "Host time of the newest tick.", (),
            _now(lambda f: [((), f.ts[-1])])),
     Family("fusion_ticks_total", "Ticks by mode.", ("mode",),
@@ -193,6 +197,8 @@ def fusion_ages(board: LiveState) -> Iterator[Metric]:
     if board.store is not None:
         shown = (panel.fused for panel in board.panels.values() if panel.fused is not None)
         yield from board.store.metrics(float(fused.released[-1]) for fused in shown)
+    if board.drills is not None:
+        yield from board.drills.metrics()
 
 
 def _ages(panel: RigState, now: float) -> Rows:

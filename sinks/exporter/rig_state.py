@@ -11,6 +11,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from operators.bridge.bridge_config import LoopConfig
 from operators.lines import SyncReport
 from operators.quality import QualityConfig
 from operators.records import BridgeStatus, Fused, Packet
@@ -96,6 +97,8 @@ class RigState:
         Settings of the indicators.
     bridge : BridgeStatus or None
         The newest status of the bridge, None without one.
+    loop : LoopConfig or None
+        Settings of a bridge that follows a reference.
     refusals : UnusableStreams
         The streams whose events are mostly unusable.
     units, signal_units : dict
@@ -111,6 +114,7 @@ class RigState:
         plan: Plan | None = None,
         recordings: frozenset[str] = frozenset(),
         live: frozenset[str] = frozenset(),
+        loop: LoopConfig | None = None,
     ) -> None:
         self._constant = expected
         self._recordings, self._recorded = recordings, frozenset(expected) - live
@@ -133,6 +137,7 @@ class RigState:
         self.behind_s = 0.0
         self.quality = quality
         self.bridge: BridgeStatus | None = None
+        self.loop = loop
         self.slo = Judge(quality.signal)
         self.history = RigHistory(tick_hz)
         self.refusals = UnusableStreams({source for source, steady in expected.items() if steady})

@@ -134,9 +134,9 @@ def _energy(board: LiveState) -> dict[str, Any] | None:
 
 
 def _bridge(status: BridgeStatus) -> dict[str, Any]:
-    """Return the status of the bridge without its counts, which are among the metrics."""
-    counts = ("slips", "steps", "locks", "beats", "transitions")
-    shown = {name: value for name, value in status._asdict().items() if name not in counts}
+    """Return the status of the bridge without counts and errors, which make metrics."""
+    apart = ("slips", "steps", "locks", "beats", "transitions", "loop_deviation")
+    shown = {name: value for name, value in status._asdict().items() if name not in apart}
     return {"name": NAMES[cast(BridgeState, status.state)], **shown}
 
 

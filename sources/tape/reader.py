@@ -148,7 +148,7 @@ def faults(folder: Path) -> list[str]:
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of the lines of a segment."""
     digest = hashlib.sha256()
-    with closing(_opened(path)) as recording:
+    with closing(opened(path)) as recording:
         while not recording.ended:
             for piece in recording.read():
                 if isinstance(piece, Piece):
@@ -158,7 +158,8 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _opened(path: Path, mark: Mark | None = None) -> Recording | ColumnarRecording:
+def opened(path: Path, mark: Mark | None = None) -> Recording | ColumnarRecording:
+    """Open a segment, converted, packed or plain."""
     if path.suffix != ".parquet":
         return Recording(str(path), mark=mark, own=True)
     try:
@@ -168,7 +169,7 @@ def _opened(path: Path, mark: Mark | None = None) -> Recording | ColumnarRecordi
     return ColumnarRecording(str(path), mark=mark, by_offset=True, own=True)
 
 
-class _SegmentRows(ColumnPiece):
+class SegmentRows(ColumnPiece):
     """The next rows of a converted segment, with offsets of the tape."""
 
     def __init__(self, recording: ColumnarRecording, begin: int, tape: str) -> None:
@@ -242,7 +243,7 @@ class Tape:
         self._current = None
         if self._parts:
             self._begin, path = self._parts.pop(0)
-            self._current = _opened(path, Mark(offset - self._begin))
+            self._current = opened(path, Mark(offset - self._begin))
 
     def read(self) -> list[Piece | ColumnPiece]:
         """Return the next pieces; none at the end."""
@@ -253,7 +254,7 @@ class Tape:
                 pieces += [p._replace(offset=p.offset + self._begin) for p in found]
                 self._offset = self._current.mark(None).offset + self._begin
             else:
-                pieces += [_SegmentRows(p, self._begin, self.path) for p in self._current.read()]
+                pieces += [SegmentRows(p, self._begin, self.path) for p in self._current.read()]
                 if self._current.ended:
                     self._offset = self._ends[self._begin]
             if self._current.ended:

@@ -49,6 +49,11 @@ def test_a_midi_clock_brings_its_transport():
         ("{loop: {tick_ms: 100}}", "100", "from min_tick_ms to max_tick_ms"),
         ("{phase: {gain: {base_hz: 6}}}", "6", "base_hz is 6 beside tick_ms 200"),
         ("{phase: {gain: {kp: 0.2, ki: 0.05}}}", "{kp", "ki at most kp^2"),
+        (
+            '{reference: {beat: "a:t"}, phase: {gain: {kp: 0.2, ki: 0}}}',
+            "{kp",
+            "the nominal loop is not stable at kp 0.2, ki 0, kd 0.1",
+        ),
         ('{safety: {hard_stop_on: ["coherence"]}}', "", "a condition"),
         (
             '{safety: {hard_stop_on: ["safety_gain < 1"]}}',
@@ -76,6 +81,7 @@ def test_a_contradiction_is_refused_at_its_place(bridge, token, report):
         ("rebalance_window_s: 90}", "gain: {kp: 0.4}}", "first point of nonlinear_gain"),
         ("[[0.00, 0.35], [0.10, 0.33], [0.20, 0.28], [0.30, 0.22]]", "[[0.0, 0.35]]", "kp_curve"),
         ("[0.30, 0.22]", "[0.30, -0.1]", "kp_curve"),
+        ("[0.30, 0.22]", "[0.30, 0.0]", "not stable at kp 0, ki 0, kd 0.18"),
     ],
 )
 def test_unsound_gains_are_refused(old, new, report):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from configs.thresholds import BURNS, FREEZE, OBJECTIVES, SILENT_S, STORE_LAG_S, THRESHOLDS
+from ops.gate.gates import TRIGGERS
 from ops.monitoring.programs import peer
 from ops.monitoring.prometheus import generate
 from ops.monitoring.prometheus.rule import Alert, Record
@@ -21,7 +22,10 @@ FILES = sorted((ROOT / "ops" / "monitoring" / "prometheus" / "rules").glob("*.ym
 RULES = [rule for groups in generate.FILES.values() for group in groups for rule in group.rules]
 RECORDS = [rule for rule in RULES if isinstance(rule, Record)]
 ALERTS = [rule for rule in RULES if isinstance(rule, Alert)]
-NAMES = ("presence", "quality", "ure", "bridge", "energy", "slo_page", "slo_ticket", "store")
+NAMES = (
+    "presence", "quality", "ure", "bridge", "energy", "slo_page", "slo_ticket", "store", "gate",
+    "gate_budget",
+)  # fmt: skip
 TESTS = [
     yaml.safe_load(Path(__file__).with_name(f"{name}.yml").read_text("utf-8")) for name in NAMES
 ]
@@ -30,6 +34,8 @@ ELSEWHERE = {
     "ALERTS": "Prometheus makes it of each alert",
     "ure_residual_entropy_last": "a URE exports it",
     "node_hwmon_temp_celsius": "a node exporter exports it",
+    "fusion_shadow_ticks_total": "`lumen shadow` exports it",
+    "fusion_drill_p95_seconds": "a run exports it once there was a drill",
 }
 """What no scrape of ours can show."""
 
@@ -142,6 +148,7 @@ def test_what_is_recorded_is_there_before_it_is_read():
 
 def test_no_limit_is_written_twice():
     limits = {SILENT_S, STORE_LAG_S, FREEZE, 0.0, 1.0}
+    limits |= {trigger.bound for trigger in TRIGGERS}
     limits |= {x for budget in THRESHOLDS.values() for x in (*budget[:3], budget.spike)}
     burning = {burn.factor for burns in BURNS.values() for burn in burns}
     burning |= {round(1 - objective, 6) for objective in OBJECTIVES.values()}

@@ -22,6 +22,7 @@ STATUS = BridgeStatus(
     phase_sd=nan, phase_diff=0.002, sync_quality=0.97, entropy_ratio=nan, safety_gain=1.0,
     hard_stop=False, rollback_ratio_5m=0.0, residual_stddev_10m=nan, phase_diff_mean_5m=0.002,
     sync_quality_p05_10m=0.9, entropy_ratio_mean_10m=nan, kp=0.35, ki=0.08, kd=0.1,
+    loop_deviation=(0.01, 0.0, 0.0),
     targets={"harmony": True, "coherence": None}, slips=0, steps=1, locks=1,
     beats={"used": 30, "outlier": 1, "close": 0},
     transitions={("E0", "E1"): 1, ("E1", "E2"): 1}, unmet=(),

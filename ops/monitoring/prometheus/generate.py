@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ops.monitoring.prometheus import alerts, bridge_alerts, energy_alerts, slo
+from ops.monitoring.prometheus import alerts, bridge_alerts, energy_alerts, gate_rules, slo
 from ops.monitoring.prometheus.rule import text
 
 FOLDER = Path(__file__).with_name("rules")
@@ -14,6 +14,7 @@ FILES = {
     "bridge": bridge_alerts.GROUPS,
     "energy": energy_alerts.GROUPS,
     "slo": slo.GROUPS,
+    "gate": gate_rules.GROUPS,
 }
 
 

@@ -29,6 +29,7 @@ class Alert(NamedTuple):
     `family`: a critical alert inhibits the warnings of its family, rig and instance.
     `hold`: time for which the expression has to hold before the alert fires. `keep`: time for which
     it fires on after the end of that.
+    `action`: what has to stop; `lumen gate --watch` runs a command for it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Alert(NamedTuple):
     description: str
     hold: str = "0s"
     keep: str = ""
+    action: str = ""
 
     def rule(self) -> dict[str, Any]:
         """Return the rule as a mapping."""
@@ -47,7 +49,8 @@ class Alert(NamedTuple):
             "expr": self.expr,
             "for": self.hold,
             **({"keep_firing_for": self.keep} if self.keep else {}),
-            "labels": {"severity": self.severity, "family": self.family},
+            "labels": {"severity": self.severity, "family": self.family}
+            | ({"action": self.action} if self.action else {}),
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,

@@ -18,6 +18,8 @@ from operators.bridge.bridge_config import (
     ReferenceConfig,
     SafetyConfig,
 )
+from operators.bridge.gains_in_force import Gains
+from operators.bridge.loop_energy import LoopDeviation, limits, loop_energy
 from operators.conditions import Rule
 from operators.events import Batch
 from operators.lines import BridgeFrame
@@ -222,3 +224,28 @@ def test_changes_are_dated_in_order_though_grid_ticks_are_older_than_a_command()
 
     assert len(dated) == 5
     assert dated == sorted(dated)
+
+
+def test_the_energy_of_the_loop_rises_at_a_jump_of_the_reference_and_falls_again() -> None:
+    taps = np.concatenate((np.arange(0, 40, 0.2), np.arange(40.06, 70, 0.2)))
+    made = feed(station(), packets(seconds=70.0, beats=taps))
+    loop = limits(CONFIG.loop)
+    energy = {
+        round(packet.watermark - START): loop_energy(
+            LoopDeviation(*status.loop_deviation), Gains(status.kp, status.ki, status.kd), loop
+        )
+        for packet in made
+        if (status := packet.bridge_status) is not None
+    }
+
+    calm, shaken, after = energy[39], max(energy[s] for s in range(41, 50)), energy[68]
+    assert calm < 0.01 and after < 0.01
+    assert shaken > 1.0
+
+
+def test_a_silent_reference_has_no_loop_error() -> None:
+    made = feed(station(), packets(seconds=60.0, beats=np.arange(0, 30, 0.2)))
+    status = made[-1].bridge_status
+
+    assert status is not None and status.lock == "holdover"
+    assert np.isnan(status.loop_deviation).all()

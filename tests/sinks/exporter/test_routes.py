@@ -217,7 +217,7 @@ def test_the_documents_bridge_is_the_status_without_its_counts(board, pages):
     assert json.loads(get(pages, "/state")[2])["rigs"]["r"]["bridge"] is None
     board.update([packet(bridge_status=known(10.0, unmet=("sync is unmet",)))])
     shown = json.loads(get(pages, "/state")[2])["rigs"]["r"]["bridge"]
-    counts = {"slips", "steps", "locks", "beats", "transitions"}
+    counts = {"slips", "steps", "locks", "beats", "transitions", "loop_deviation"}
 
     assert set(shown) == {"name", *BridgeStatus._fields} - counts
     assert (shown["name"], shown["unmet"]) == ("bridged", ["sync is unmet"])
