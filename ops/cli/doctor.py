@@ -24,9 +24,9 @@ from configs.inputs import MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
 from operators import native
-from ops.cli.diagnosis import Diagnosis, Verdict
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.cli.system_parts import lacking
+from ops.text.diagnosis import Diagnosis, Verdict
 from sinks.exporter.server import HttpPortError, bound, exporters
 from sources.inbox import stamp
 from sources.midi.port_name import fitting

@@ -23,9 +23,9 @@ from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.outputs import MidiDestination, OscDestination
 from configs.schema import Config
-from ops.cli.diagnosis import Diagnosis
 from ops.services.install import CLOSED, CONFIGS
 from ops.services.unit_file import Unit, last, read_unit, unit_files
+from ops.text.diagnosis import Diagnosis
 
 TIMERS = ("lumen-heartbeat.timer", "lumen-snapshot.timer", "lumen-drill.timer")
 SHOWN = ("LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts")
