@@ -116,7 +116,7 @@ class _BridgePart(msgspec.Struct, gc=False):
     why: str | None = None
 
 
-class _LetterPart(msgspec.Struct, gc=False):
+class _UnusedPart(msgspec.Struct, gc=False):
     ts: float
     stage: str
     reason: str
@@ -129,7 +129,7 @@ _ticks = msgspec.json.Decoder(_TickPart)
 _syncs = msgspec.json.Decoder(_SyncPart)
 _findings = msgspec.json.Decoder(_EvidencePart)
 _frames = msgspec.json.Decoder(_BridgePart)
-_letters = msgspec.json.Decoder(_LetterPart)
+_letters = msgspec.json.Decoder(_UnusedPart)
 
 
 class NewRows(msgspec.Struct):
@@ -275,7 +275,7 @@ class LineRows:
         return NewRows({BRIDGE: rows}, lost)
 
     def _of_letters(
-        self, letters: list[tuple[int, _LetterPart]], lost: int, segment: int
+        self, letters: list[tuple[int, _UnusedPart]], lost: int, segment: int
     ) -> NewRows:
         rows = [(*self._key, segment, byte, *_clean(_letter_rest(d))) for byte, d in letters]
         return NewRows({DEAD: rows}, lost)
