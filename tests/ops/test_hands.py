@@ -131,7 +131,7 @@ def test_names_not_carried_over_are_absent():
     table = text.partition("# Coming from v1.9 or v2.0a")[2]
     gone = [row.split("|")[1] for row in table.splitlines() if row.startswith("| ")][1:]
     names = {name for cell in gone for name in re.findall(r"`([\w.*-]+)`", cell)}
-    assert len(names) > 25
+    assert len(names) > 15
     assert not names & TARGETS
     scripts = {path.name for path in ROOT.glob("*/**/*.sh")}
     assert not names & scripts

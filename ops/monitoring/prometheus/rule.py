@@ -39,8 +39,8 @@ class Alert(NamedTuple):
     summary: str
     description: str
     hold: str = "0s"
-    keep: str = ""
     action: str = ""
+    keep: str = ""
 
     def rule(self) -> dict[str, Any]:
         """Return the rule as a mapping."""
