@@ -94,7 +94,7 @@ def migrate(
 
 def state_of(store: BackEnd) -> _State | None:
     """Return the place of a copy into a store that is not complete; None without one."""
-    for (text,) in store.rows("SELECT value FROM meta WHERE key = :key", {"key": STATE}):
+    for (text,) in store.rows("SELECT value FROM meta WHERE key = :key", {"key": STATE}, inf):
         return msgspec.json.decode(text, type=_State) if text else None
     return None
 

@@ -103,8 +103,14 @@ from contextlib import closing
 from sinks.history import migration
 from sinks.history.open_store import opened
 migration.PAGE = 20
+
+def copied(name, rows):
+    print(name, flush=True)
+    if name == sys.argv[3]:
+        time.sleep(600)
+
 with closing(opened(sys.argv[1])) as old, closing(opened(sys.argv[2], unfinished=True)) as new:
-    migration.migrate(old, new, lambda name, rows: print(name, flush=True))
+    migration.migrate(old, new, copied)
 print("done", flush=True)
 """
 
@@ -112,11 +118,13 @@ print("done", flush=True)
 def test_kills_lose_and_double_nothing(source: str, any_dsn: str) -> None:
     command = [sys.executable, "-c", CODE, source, any_dsn]
     for last in ("name", "tick", "signal", "sync", "minute"):
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [*command, last], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout is not None
             assert f"{last}\n" in iter(process.stdout.readline, "")
             process.kill()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    done = subprocess.run([*command, "none"], cwd=ROOT, capture_output=True, check=True)
     assert done.stdout.endswith(b"done\n")
     with closing(opened(source)) as first, closing(opened(any_dsn)) as second:
         assert _rows(second) == _rows(first)

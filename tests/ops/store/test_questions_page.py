@@ -88,9 +88,9 @@ def test_the_page_has_a_section_for_each_question() -> None:
 
 def test_plain_sql_is_the_same_in_both_databases(any_dsn: str, tmp_path: Path) -> None:
     with closing(_filled(any_dsn)) as store:
-        found = [_plain(store.rows(sql)) for sql in SQL]
+        found = [_plain(store.rows(sql, limit_s=60.0)) for sql in SQL]
     with closing(_filled(f"sqlite:{tmp_path / 'other.sqlite'}")) as store:
-        expected = [_plain(store.rows(sql)) for sql in SQL]
+        expected = [_plain(store.rows(sql, limit_s=60.0)) for sql in SQL]
     assert all(expected)
     assert found == [_near(rows) for rows in expected]
 
@@ -103,7 +103,7 @@ def test_pandas_gives_the_answers_of_sql(place: Path) -> None:
         for sql, code in zip(SQL, PYTHON[2:], strict=True):
             exec(code, scope)
             found = _plain(scope["answer"].itertuples(index=False))
-            assert found == _near(_plain(store.rows(sql))), code
+            assert found == _near(_plain(store.rows(sql, limit_s=60.0))), code
 
 
 @needs_tables
@@ -114,7 +114,9 @@ def test_duckdb_gives_the_answers_of_sql_and_of_the_shipped_statements(place: Pa
     more = {"two_rigs": {"rig": "studio", "other_rig": "hall"}, "after_version": {"version": "2.1"}}
     with closing(opened("sqlite:history/history.sqlite", read_only=True)) as store:
         for sql in SQL:
-            assert _plain(base.execute(sql).fetchall()) == _near(_plain(store.rows(sql))), sql
+            assert _plain(base.execute(sql).fetchall()) == _near(
+                _plain(store.rows(sql, limit_s=60.0))
+            ), sql
         for name in questions():
             _, found = ask(_Duck(base), name, more.get(name))  # type: ignore[arg-type]
             _, expected = ask(store, name, more.get(name))

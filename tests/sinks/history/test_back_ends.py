@@ -40,7 +40,7 @@ def _minute(signal: int, ts: float, *values: float) -> tuple[Any, ...]:
 
 
 def _all(store: BackEnd, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in store.rows(sql, values)]
+    return [tuple(row) for row in store.rows(sql, values, 60.0)]
 
 
 def _count(store: BackEnd, table: Table) -> int:

@@ -29,7 +29,7 @@ def _tick(ts: float, mode: str = "fused") -> tuple[Any, ...]:
 
 
 def _count(store: PostgresStore) -> int:
-    return int(next(store.rows("SELECT count(*) FROM tick"))[0])
+    return int(next(store.rows("SELECT count(*) FROM tick", limit_s=60.0))[0])
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_minutes_are_added_once_over_a_crash(
         postgres.start()
     with store.transaction():
         store.write(MINUTE, [row])
-    assert list(store.rows("SELECT ticks, fused FROM minute")) == [(5, 4)]
+    assert list(store.rows("SELECT ticks, fused FROM minute", limit_s=60.0)) == [(5, 4)]
 
 
 def test_a_lost_connection_is_not_made_anew_within_a_transaction(
@@ -277,7 +277,8 @@ def test_a_locked_table_is_away_and_a_slow_write_is_ended(
 ) -> None:
     import psycopg
 
-    store = PostgresStore(dsn, write_s=0.1)
+    store = PostgresStore(dsn)
+    store._write_s = 0.1
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE tick")
         with pytest.raises(AwayError) as caught, store.transaction():
@@ -303,14 +304,14 @@ def test_two_writers_that_begin_together_make_one_store(dsn: str) -> None:
     until(lambda: len(made) == 4)
     for thread, one in zip(threads, made, strict=True):
         thread.join()
-        assert list(one.rows("SELECT count(*) FROM meta")) == [(3,)]
+        assert list(one.rows("SELECT count(*) FROM meta", limit_s=60.0)) == [(3,)]
         one.close()
 
 
 def test_views_have_times_with_their_zone(store: PostgresStore) -> None:
     run, rig = store.numbers("run", ["r"])["r"], store.numbers("rig", ["main"])["main"]
     store.write(TICK, [(run, rig, *_tick(1_767_225_600.5)[2:])])
-    (row,) = store.rows("SELECT ts, ts_at, released_at FROM ticks WHERE rig = 'main'")
+    (row,) = store.rows("SELECT ts, ts_at, released_at FROM ticks WHERE rig = 'main'", limit_s=60.0)
     assert row[0] == 1_767_225_600.5
     assert row[1] == datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
     assert (row[2] - row[1]).total_seconds() == 1.0
