@@ -43,7 +43,7 @@ MIN_TICKS = 500
 """Fewer compared ticks give no ratio."""
 FLOOR = 1e-9
 """Differences of values up to this are none."""
-_HEAD = re.compile(rb'\{"ts":([^,"]+),"released":([^,"]+),("rig":"[^"\\]*")')
+_head = re.compile(rb'\{"ts":([^,"]+),"released":([^,"]+),("rig":"[^"\\]*")').match
 _decode = msgspec.json.Decoder(TickLine).decode
 
 
@@ -68,17 +68,13 @@ class Difference(NamedTuple):
 
 
 def read(line: bytes) -> ComparedTick:
-    """Return the tick of a line.
+    """Return the tick of a line by its fields, whatever their order.
 
     Raises
     ------
     msgspec.DecodeError, ValueError
         The line is no tick.
     """
-    found = _HEAD.match(line)
-    if found is not None:
-        ts, released, rig = found.groups()
-        return ComparedTick(float(ts), float(released), rig, found.start(3), line)
     tick = _decode(line)
     rig = b'"rig":' + msgspec.json.encode(tick.rig or "")
     released_s = tick.ts if tick.released is None else tick.released
@@ -132,6 +128,8 @@ class _RigState:
         default_factory=lambda: ({}, {})
     )
     first: list[float | None] = field(default_factory=lambda: [None, None])
+    counted: float = 0.0
+    """Time from which on ticks are counted (s)."""
     repeated: set[float] = field(default_factory=set)
     judged: dict[float, float] = field(default_factory=dict)
     kept: int = MIN_KEPT
@@ -177,7 +175,11 @@ class Comparer:
     def read(self, line: bytes) -> ComparedTick | None:
         """Return the tick of a line; None, and counted, where it is no tick."""
         try:
-            return read(line)
+            found = _head(line)
+            if found is None:
+                return read(line)
+            ts, released, rig = found.groups()
+            return ComparedTick(float(ts), float(released), rig, found.start(3), line)
         except (msgspec.DecodeError, ValueError):
             self.unreadable += 1
             return None
@@ -192,6 +194,7 @@ class Comparer:
         ts, line, out = tick.ts, tick.line, list[Difference]()
         if state.first[side] is None:
             state.first[side] = ts
+            state.counted = max(x for x in state.first if x is not None) + self._settle_s
         mine, other = state.waiting[side], state.waiting[1 - side]
         if (found := other.pop(ts, None)) is not None:
             running, candidate = (tick, found) if side == RUNNING else (found, tick)
@@ -271,9 +274,7 @@ class Comparer:
         running: bytes | None,
         candidate: bytes | None,
     ) -> None:
-        one, other = state.first
-        begun = (other if one is None else one if other is None else max(one, other)) or 0.0
-        if ts < begun + self._settle_s:
+        if ts < state.counted:
             return
         state.counts[verdict] += 1
         if verdict not in GOOD:

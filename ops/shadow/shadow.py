@@ -161,7 +161,7 @@ class Shadow:
                     if not taken:
                         self._heard[side, tick.rig] = self._clock()
                         taken = True
-                del lines[0]
+                lines.popleft()
         return taken
 
     def _limit(self, side: Side, rig: bytes, released: float, other_ended: bool) -> float:

@@ -32,6 +32,8 @@ def series() -> dict[str, list[Labels]]:
     found["node_hwmon_temp_celsius"] = [PLACE | {"chip": None, "sensor": None}]
     for name in ("node_textfile_scrape_error", SEQ, TS):
         found[name] = [PLACE | {"metric_realm": None}]
+    found["fusion_shadow_ticks_total"] = [PLACE | {"rig": None, "verdict": None}]
+    found["fusion_drill_p95_seconds"] = [PLACE]
     files = [yaml.safe_load(path.read_text()) for path in sorted(FOLDER.iterdir())]
     for rule in (rule for file in files for group in file["groups"] for rule in group["rules"]):
         if "alert" in rule:
