@@ -35,11 +35,11 @@ _IS = 'The hottest sensor of {{ $labels.instance }} is at {{ printf "%.0f" $valu
 ALERTS: tuple[Alert, ...] = (
     Alert(
         "HostTemperatureHigh", f"{HEAT} > {_CRIT:g}", "critical", "heat",
-        "The machine is too hot", f"{_IS} (mean of 1 m), above {_CRIT:g}.", "1m", KEEP,
+        "The machine is too hot", f"{_IS} (mean of 1 m), above {_CRIT:g}.", "1m", keep=KEEP,
     ),
     Alert(
         "HostTemperatureHigh", f"{HEAT} > {_WARN:g}", "warning", "heat",
-        "The machine is hot", f"{_IS} (mean of 1 m), above {_WARN:g}.", "2m", KEEP,
+        "The machine is hot", f"{_IS} (mean of 1 m), above {_WARN:g}.", "2m", keep=KEEP,
     ),
 )  # fmt: skip
 GROUPS = (Group("energy", "5s", (*RECORDS, *ALERTS)),)
