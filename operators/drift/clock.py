@@ -52,7 +52,7 @@ from operators.drift.delay_burst import (
     DelayBurst,
     DelayedHalf,
     EarlierLine,
-    Trial,
+    StepTrial,
 )
 from operators.drift.offset_filter import OffsetFilterBank
 from operators.types import F64, I64, Bool, State
@@ -151,7 +151,7 @@ class Clock:
     seen: DelayedHalf | None = None
     seen_at: float = float("nan")
     """The last burst in which a stamp came near the line, and the source time of that (s)."""
-    trial: Trial | None = None
+    trial: StepTrial | None = None
     """The first stamps after a step up."""
     earlier: EarlierLine | None = None
     """The line from before a move up: delays may agree with it again."""
@@ -171,7 +171,7 @@ class Clock:
             "low": tuple(state["low"]),
             "burst": DelayBurst.from_snapshot(state["burst"]),
             "seen": state["seen"] and DelayedHalf(**state["seen"]),
-            "trial": state["trial"] and Trial(**state["trial"]),
+            "trial": state["trial"] and StepTrial(**state["trial"]),
             "earlier": state["earlier"] and EarlierLine.from_snapshot(state["earlier"]),
             **{k: array("d", state[k]) for k in ("bin_source", "bin_delay")},
         }
@@ -737,7 +737,7 @@ class Clock:
             self._widen(bank, burst)
         self._begin(float(source[0]), float(source[-1]))
         if self.earlier and up and not math.isnan(self.jitter):
-            self.trial = Trial(source.tolist(), delay.tolist())
+            self.trial = StepTrial(source.tolist(), delay.tolist())
         if bank is None:
             self.least = float(np.min(delay))
             return

@@ -130,7 +130,7 @@ class DelayBurst:
 
 
 @dataclass
-class Trial:
+class StepTrial:
     """The first stamps after a step up: source times and delays (s)."""
 
     source: list[float]

@@ -64,7 +64,7 @@ class BenchHost:
         return START + steady() - self._begun
 
 
-class Played(NamedTuple):
+class StopPlayed(NamedTuple):
     """Times of one run (host s): stops, first ticks after them, and datagrams."""
 
     begun: F64
@@ -104,7 +104,7 @@ def configuration(folder: Path) -> Config:
     return load(path).config
 
 
-def play(stops: int, seed: int) -> Played:
+def play(stops: int, seed: int) -> StopPlayed:
     """Play a recording with so many alarms in real time."""
     rng = np.random.default_rng([seed, 3])
     onsets = FIRST_S + np.cumsum(LONG_S + APART_S + rng.uniform(0, 1, stops))
@@ -142,12 +142,12 @@ def play(stops: int, seed: int) -> Played:
     released, alarm = np.array(ticks).T
     edge = np.diff((alarm > 0.5).astype(int), prepend=0)
     begun, ended = released[edge > 0], released[edge < 0]
-    return Played(
+    return StopPlayed(
         begun, ended[: len(begun)], sent, config.lead_s(), config.bridge.loop.tick_ms / 1000
     )
 
 
-def silences(played: Played) -> F64:
+def silences(played: StopPlayed) -> F64:
     """Return the time from each stop to the last datagram before the next begin (s)."""
     found = []
     for begun, ended in zip(played.begun, played.ended, strict=False):

@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--add", action="store_true", help="add to the seeds of the shipped table")
     parser.add_argument("--keep", action="store_true", help="write nothing")
     args = parser.parse_args()
-    made = single.Table(args.first, args.seeds, {}, {})
+    made = single.SeedTable(args.first, args.seeds, {}, {})
     first = args.first
     if args.add:
         made = single.table()
@@ -84,7 +84,7 @@ def _short(x: float) -> float:
     return float(f"{x:.5g}")
 
 
-def _checks(made: single.Table) -> list[list[str]]:
+def _checks(made: single.SeedTable) -> list[list[str]]:
     rows = []
     for quick in (True, False):
         allowed = single.allowed(quick)
@@ -96,7 +96,7 @@ def _checks(made: single.Table) -> list[list[str]]:
     return rows
 
 
-def _figures(made: single.Table) -> list[list[str]]:
+def _figures(made: single.SeedTable) -> list[list[str]]:
     rows = []
     for r in RATIOS_DB:
         for bar in single.bars(r):

@@ -41,7 +41,7 @@ SHARES = "_pct"
 """Ending of the names of figures in per cent."""
 
 
-class Table(msgspec.Struct):
+class SeedTable(msgspec.Struct):
     """Measured figures, seed by seed.
 
     Attributes
@@ -61,9 +61,9 @@ class Table(msgspec.Struct):
 
 
 @lru_cache(maxsize=1)
-def table() -> Table:
+def table() -> SeedTable:
     """Return the shipped table."""
-    return msgspec.json.decode(TABLE.read_bytes(), type=Table)
+    return msgspec.json.decode(TABLE.read_bytes(), type=SeedTable)
 
 
 def length(quick: bool) -> str:

@@ -47,7 +47,7 @@ def burn_rules(
     ]
 
 
-class _Server(ThreadingHTTPServer):
+class _PrometheusStub(ThreadingHTTPServer):
     """A server for which many questions at once may wait."""
 
     request_queue_size = 128
@@ -105,7 +105,7 @@ class FakePrometheus:
             def log_message(self, *args: object) -> None:
                 """Log nothing."""
 
-        self._server = _Server(("127.0.0.1", 0), _AnswerHandler)
+        self._server = _PrometheusStub(("127.0.0.1", 0), _AnswerHandler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 

@@ -61,7 +61,7 @@ class Condition(NamedTuple):
         return f"{self.sign} {self.bound:g}"
 
 
-class Gate(NamedTuple):
+class PromotionGate(NamedTuple):
     """One gate.
 
     `kind`: `numbers` for conditions, `last_two` where the condition is on the last two samples of
@@ -91,9 +91,9 @@ def v_known(offset: str = "") -> str:
     )
 
 
-def _burn(window: str) -> Gate:
+def _burn(window: str) -> PromotionGate:
     present = f"last_over_time(slo:ticks:increase5m[{2 * SAMPLE_S + 60}s])"
-    return Gate(
+    return PromotionGate(
         f"error_budget_burn_{window}",
         window,
         (Condition(f"max(slo:burn:ratio{window})", "<=", MAX_BURN[window]),),
@@ -105,26 +105,26 @@ def _burn(window: str) -> Gate:
 
 
 _CANARY = (f"clamp_max(min(canary:ticks:increase15m) / {MIN_TICKS}, 1)",)
-GATES: tuple[Gate, ...] = (
-    Gate(
+GATES: tuple[PromotionGate, ...] = (
+    PromotionGate(
         "heartbeat", "30s", (Condition(f"{HEARTBEAT}[30s]", "==", 1),),
         "absent, or one evaluation only", kind="last_two",
     ),
-    Gate(
+    PromotionGate(
         "slo", "now", (Condition("firing burn alerts", "==", 0),),
         "the rules of the objectives are not loaded", kind="alerts",
     ),
-    Gate(
+    PromotionGate(
         "canary_failure_ratio", "15m",
         (Condition("max(canary:failure_ratio:15m)", "<=", MAX_FAILURE),),
         "no shadow", _CANARY, 1.0, note="identical = min(canary:identical_ratio:15m)",
     ),
-    Gate(
+    PromotionGate(
         "canary_unique_ratio", "15m",
         (Condition("min(canary:unique_ratio:15m)", ">=", MIN_UNIQUE),),
         "no shadow", _CANARY, 1.0,
     ),
-    Gate(
+    PromotionGate(
         "lyapunov_v", "5m",
         (
             Condition("max(fusion:lyapunov_v_mean_5m)", "<=", MAX_V),
@@ -134,7 +134,7 @@ GATES: tuple[Gate, ...] = (
     ),
     _burn("7d"),
     _burn("30d"),
-    Gate(
+    PromotionGate(
         "restore_p95_s", f"{DRILL_D}d",
         (
             Condition("max(fusion_drill_p95_seconds)", "<=", MAX_RESTORE_S),
@@ -143,7 +143,7 @@ GATES: tuple[Gate, ...] = (
         f"no drill in {DRILL_D} days",
         note="drills = min(fusion_drills_recent)",
     ),
-    Gate(
+    PromotionGate(
         "store", "now",
         (
             Condition("min(fusion_store_up)", "==", 1),
@@ -205,7 +205,7 @@ TRIGGERS: tuple[Trigger, ...] = (
 ACTIONS: tuple[Action, ...] = tuple(dict.fromkeys(trigger.action for trigger in TRIGGERS))
 
 
-def chosen(names: str) -> tuple[Gate, ...]:
+def chosen(names: str) -> tuple[PromotionGate, ...]:
     """Return the gates that a list of names means; a name means all gates that begin with it.
 
     Raises
@@ -213,7 +213,7 @@ def chosen(names: str) -> tuple[Gate, ...]:
     ValueError
         A name means none.
     """
-    found: dict[str, Gate] = {}
+    found: dict[str, PromotionGate] = {}
     for name in filter(None, map(str.strip, names.split(","))):
         meant = [g for g in GATES if g.name == name or g.name.startswith(f"{name}_")]
         if not meant:

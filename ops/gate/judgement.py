@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ops.gate.gates import BURN_ALERTS, GATES, MIN_COVERED, Gate
+from ops.gate.gates import BURN_ALERTS, GATES, MIN_COVERED, PromotionGate
 from ops.gate.queries import QueryError, RuleState, alerts, last_two, number, together
 
 Verdict: TypeAlias = Literal["GO", "NO-GO", "UNKNOWN"]
@@ -80,7 +80,9 @@ def total(results: Sequence[GateResult]) -> Verdict:
     return "UNKNOWN" if unknown or not any(r.verdict == "GO" for r in results) else "GO"
 
 
-def _questions(url: str, gate: Gate, now: Callable[[], float]) -> list[Callable[[], _Answer]]:
+def _questions(
+    url: str, gate: PromotionGate, now: Callable[[], float]
+) -> list[Callable[[], _Answer]]:
     """Return the questions of a gate: its conditions, covered parts, and its note."""
     if gate.kind == "alerts":
         return [partial(alerts, url)]
@@ -92,7 +94,7 @@ def _questions(url: str, gate: Gate, now: Callable[[], float]) -> list[Callable[
 
 
 def _result(
-    gate: Gate, answers: Sequence[_Answer | QueryError], required: bool, adjusted: float
+    gate: PromotionGate, answers: Sequence[_Answer | QueryError], required: bool, adjusted: float
 ) -> GateResult:
     needed = adjusted if gate.adjustable else gate.needed
     made = GateResult(
@@ -140,11 +142,11 @@ def _result(
     return made
 
 
-def _note(gate: Gate, value: float | None) -> str:
+def _note(gate: PromotionGate, value: float | None) -> str:
     return "" if value is None else f"{gate.note.partition(' = ')[0]} {value:g}"
 
 
-def _of_last_two(gate: Gate, made: GateResult, answer: object) -> GateResult:
+def _of_last_two(gate: PromotionGate, made: GateResult, answer: object) -> GateResult:
     """Judge the last two samples of each series, the worst first."""
     pairs = answer if isinstance(answer, list) else []
     if not pairs or any(len(pair) < 2 for pair in pairs):
@@ -159,7 +161,7 @@ def _of_last_two(gate: Gate, made: GateResult, answer: object) -> GateResult:
     return made
 
 
-def _of_alerts(gate: Gate, made: GateResult, answer: object) -> GateResult:
+def _of_alerts(gate: PromotionGate, made: GateResult, answer: object) -> GateResult:
     """Judge the alerts on error budgets: all have to be loaded and evaluated."""
     rules: list[RuleState] = answer if isinstance(answer, list) else []
     burns = {

@@ -30,7 +30,7 @@ class ReplacedError(ToolError):
     """A run that began anew while it was read."""
 
 
-class _Run(msgspec.Struct):
+class _FollowedRun(msgspec.Struct):
     ended: bool = False
 
 
@@ -116,6 +116,6 @@ class RunTail:
         """Whether `run.json` says that the run has ended."""
         try:
             data = read_own(self.folder / RUN, _MAX_RUN)
-            return msgspec.json.decode(data, type=_Run).ended
+            return msgspec.json.decode(data, type=_FollowedRun).ended
         except (OSError, msgspec.DecodeError):
             return False

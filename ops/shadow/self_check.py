@@ -31,15 +31,15 @@ MIN_BEYOND = 10
 LOOK_S = 0.05
 
 
-class _Stamps(msgspec.Struct):
+class _ComparedStamps(msgspec.Struct):
     rx: float | None = None
 
 
-class _Line(msgspec.Struct):
+class _ComparedLine(msgspec.Struct):
     ts: float | None = None
     tick: float | None = None
     rx: float | None = None
-    meta: _Stamps | None = None
+    meta: _ComparedStamps | None = None
 
     def arrival(self) -> float | None:
         """Return the arrival (s): that of an event, a host tick or a command."""
@@ -61,7 +61,7 @@ def first_lines(
     wait : callable
         Waits for a time (s); returns whether to stop.
     """
-    decode = msgspec.json.Decoder(_Line).decode
+    decode = msgspec.json.Decoder(_ComparedLine).decode
     end, beyond = None, 0
     with closing(open_recording(str(path), follow)) as recording:
         while not recording.ended:

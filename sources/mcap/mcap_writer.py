@@ -24,7 +24,7 @@ class _Meta(msgspec.Struct, gc=False):
     rx: float | None = None
 
 
-class _Line(msgspec.Struct, gc=False):
+class _LineParts(msgspec.Struct, gc=False):
     """The parts of a line that a message has beside its content."""
 
     ts: float | None = None
@@ -38,7 +38,7 @@ class _Line(msgspec.Struct, gc=False):
         return f"/{self.source}/{self.key.removeprefix('/')}" if self.source else _OTHERS
 
 
-_LINES = msgspec.json.Decoder(_Line)
+_LINES = msgspec.json.Decoder(_LineParts)
 
 
 def write(file: IO[bytes], parts: Iterable[bytes]) -> None:

@@ -16,7 +16,7 @@ from websockets.datastructures import Headers, MultipleValuesError
 from configs.token_file import TokenFileError, token_of
 
 
-class Access:
+class ClientAccess:
     """Decides on connections.
 
     Parameters

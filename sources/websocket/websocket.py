@@ -28,7 +28,7 @@ from configs.address import endpoint
 from configs.connectors.websocket import WebSocketStream
 from sources.events.json_event import RefusedError, events_of, unread
 from sources.inbox import Listener, Unread
-from sources.websocket.access import Access
+from sources.websocket.access import ClientAccess
 
 MAX_MESSAGE = 8192
 MAX_CLIENTS = 64
@@ -59,7 +59,7 @@ class WebSocketReceiver(Listener):
         super().__init__(config.name)
         self.config = config
         self._where = endpoint(config.addr)
-        self._access = Access([*config.origins, *pages], config.token_file)
+        self._access = ClientAccess([*config.origins, *pages], config.token_file)
         self._clients = 0
 
     def facts(self) -> Sequence[str]:
