@@ -24,6 +24,8 @@
     │   ├── PageError               a page of metrics (sources.ure.exposition)
     │   ├── ChaosError              a fault that cannot be applied (ops.cli.chaos)
     │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)
+    │   ├── CutError                an MCAP file; also ValueError (sources.mcap.records)
+    │   ├── RefusedError            a JSON event; also ValueError (sources.events.json_event)
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
     ├── SecretError                 a file without a password or token (configs.secrets)
     ├── AwayError                   a history that does not answer now (sinks.history.back_end)

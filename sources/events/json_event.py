@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from operators.errors import SourceError
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
@@ -24,7 +25,7 @@ BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder().decode
 
 
-class RefusedError(ValueError):
+class RefusedError(SourceError, ValueError):
     """An event that cannot be used, and the reason."""
 
     def __init__(self, reason: Reason) -> None:

@@ -17,6 +17,8 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 
 from backports import zstd
 
+from operators.errors import SourceError
+
 MAGIC = b"\x89MCAP0\r\n"
 MAX_RECORD = 1 << 26
 """Largest record, and largest content of a chunk (bytes)."""
@@ -28,7 +30,7 @@ _CHUNK_HEAD = Struct("<QQQI")
 _SHORT, _LONG, _WIDE = Struct("<H"), Struct("<I"), Struct("<Q")
 
 
-class CutError(ValueError):
+class CutError(SourceError, ValueError):
     """The place from which on a file, or one chunk of it, cannot be read: the reason."""
 
 

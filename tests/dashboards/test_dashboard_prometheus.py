@@ -56,9 +56,9 @@ def history(end: float) -> Iterator[str]:
         when = end - shown[-1][0] + at
         for line in text.splitlines():
             if not line.startswith("#"):
-                name, labels, value = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line).groups()
-                place = f'job="fusion",instance="{CHOSEN["instance"]}"'
-                yield f"{name}{{{place},{labels}}} {value} {when:.3f}"
+                name, own, value = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line).groups()
+                labels = [f'job="fusion",instance="{CHOSEN["instance"]}"', *([own] if own else [])]
+                yield f"{name}{{{','.join(labels)}}} {value} {when:.3f}"
         entropy = scraped.URE["ure_residual_entropy_last"] + 0.01 * math.sin(at)
         yield f'ure_residual_entropy_last{{job="ure",instance="u"}} {entropy} {when:.3f}'
     yield "# EOF"
