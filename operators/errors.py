@@ -26,6 +26,7 @@
     │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)
     │   ├── CutError                an MCAP file; also ValueError (sources.mcap.records)
     │   ├── RefusedError            a JSON event; also ValueError (sources.events.json_event)
+    │   ├── UnknownRigError         no such rig; also ValueError (sinks.exporter.api.history_pages)
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
     ├── SecretError                 a file without a password or token (configs.secrets)
     ├── AwayError                   a history that does not answer now (sinks.history.back_end)

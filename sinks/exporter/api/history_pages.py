@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from operators.errors import SourceError
 from sinks.exporter.api.page_key import Key, key_of, text_of
 from sinks.exporter.api.reader_pool import ReaderPool
 from sinks.history.back_end import MAX_QUERY_S, BackEnd, QueryEndedError, Row
@@ -107,7 +108,7 @@ _NEWEST = "SELECT ts, mode, live FROM tick WHERE run = :run AND rig = :rig ORDER
 _encode = msgspec.json.Encoder().encode
 
 
-class UnknownRigError(ValueError):
+class UnknownRigError(SourceError, ValueError):
     """The history has no such rig."""
 
 
