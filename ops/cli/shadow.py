@@ -120,8 +120,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="part of the rigs to compare, 0 to 1; a file `share` in the folder changes it",
     )  # fmt: skip
     parser.add_argument(
+        "--host", default=shadow_metrics.HOST, metavar="HOST",
+        help=f"address at which {shadow_metrics.PATH} is served; default %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
         "--port", type=int, default=shadow_metrics.PORT, metavar="PORT",
-        help=f"of {shadow_metrics.PATH} on {shadow_metrics.HOST}; default %(default)s",
+        help=f"of {shadow_metrics.PATH}; default %(default)s",
     )  # fmt: skip
 
 
@@ -157,10 +161,10 @@ def main(args: argparse.Namespace) -> int:
         shadow = Shadow(args.against, args.into, settings.wait_s, settings.settle_s, args.share)
         made = command(args.config, inputs, args.into / OUT, follow=follow, block=block)
         with (
-            shadow_metrics.served(shadow.comparer, args.port) as port,
+            shadow_metrics.served(shadow.comparer, args.host, args.port) as port,
             subprocess.Popen(made, start_new_session=True) as candidate,
         ):
-            where = f"http://{shadow_metrics.HOST}:{port}{shadow_metrics.PATH}"
+            where = f"http://{args.host}:{port}{shadow_metrics.PATH}"
             print(f"lumen shadow: {args.config} beside {args.against}; {where}", file=sys.stderr)
             try:
                 code = compare(shadow, candidate, shutdown.requested, shutdown.event.wait)

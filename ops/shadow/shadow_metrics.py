@@ -35,13 +35,13 @@ def page(comparer: Comparer) -> bytes:
 
 
 @contextmanager
-def served(comparer: Comparer, port: int = PORT) -> Iterator[int]:
-    """Serve the page on the loopback until the end of the block; yield the port.
+def served(comparer: Comparer, host: str = HOST, port: int = PORT) -> Iterator[int]:
+    """Serve the page until the end of the block; yield the port.
 
     Raises
     ------
     ShadowError
-        The port is taken.
+        The address is not of this machine, or the port is taken.
     """
 
     class _PageHandler(BaseHTTPRequestHandler):
@@ -63,9 +63,11 @@ def served(comparer: Comparer, port: int = PORT) -> Iterator[int]:
             """Log nothing."""
 
     try:
-        server = ThreadingHTTPServer((HOST, port), _PageHandler)
+        server = ThreadingHTTPServer((host, port), _PageHandler)
     except OSError as error:
-        raise ShadowError(f"port {port}: {error.strerror}; choose another --port") from error
+        raise ShadowError(
+            f"{host}:{port}: {error.strerror}; choose another --host or --port"
+        ) from error
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
