@@ -72,17 +72,29 @@ def check(document: Document, config: Config) -> None:
             _server(document, at, stream, ports)
 
 
-def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Listen, str]) -> None:
-    where = endpoint(stream.addr)
-    shown = document.shown((*at, "addr"), stream.addr)
+def _own_port(
+    document: Document,
+    at: DataPath,
+    stream: OscStream | WebSocketStream,
+    where: Listen,
+    ports: dict[Listen, str],
+) -> None:
+    """Report a port out of range, or one that another stream has."""
+    shown = document.shown(at, stream.addr)
     if not 1 <= where.port <= 65535:
         message = f"the address '{shown}', expected a port from 1 to 65535"
-        document.fault(document.place((*at, "addr")), message)
+        document.fault(document.place(at), message)
     holder = next((name for other, name in ports.items() if overlap(where, other)), None)
     if holder is not None:
         message = f"the address '{shown}' is that of stream '{holder}', expected one of its own"
-        document.fault(document.place((*at, "addr")), message)
+        document.fault(document.place(at), message)
     ports.setdefault(where, stream.name)
+
+
+def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Listen, str]) -> None:
+    where = endpoint(stream.addr)
+    shown = document.shown((*at, "addr"), stream.addr)
+    _own_port(document, (*at, "addr"), stream, where, ports)
     if where.group and where.tcp:
         message = f"the address '{shown}' is a multicast group, expected one without tcp://"
         document.fault(document.place((*at, "addr")), message)
@@ -179,22 +191,14 @@ def _server(
 ) -> None:
     """Report a port out of range, or one of another server, and a token that is not there."""
     where = endpoint(stream.addr)._replace(tcp=True)
-    shown = document.shown((*at, "addr"), stream.addr)
-    if not 1 <= where.port <= 65535:
-        message = f"the address '{shown}', expected a port from 1 to 65535"
-        document.fault(document.place((*at, "addr")), message)
-    holder = next((name for other, name in ports.items() if overlap(where, other)), None)
-    if holder is not None:
-        message = f"the address '{shown}' is that of stream '{holder}', expected one of its own"
-        document.fault(document.place((*at, "addr")), message)
-    ports.setdefault(where, stream.name)
+    _own_port(document, (*at, "addr"), stream, where, ports)
     if stream.token_file is not None:
         try:
             token_of(stream.token_file)
         except TokenFileError as error:
-            where_ = (*at, "token_file")
-            shown = document.shown(where_, stream.token_file)
-            document.fault(document.place(where_), f"the token file {shown} {error}")
+            place = (*at, "token_file")
+            shown = document.shown(place, stream.token_file)
+            document.fault(document.place(place), f"the token file {shown} {error}")
 
 
 def file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:

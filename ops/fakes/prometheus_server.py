@@ -85,7 +85,7 @@ class FakePrometheus:
             """Answers one question."""
 
             def do_GET(self) -> None:
-                """Answer, or break as the fault says."""
+                """Answer, or break as the fault asks."""
                 parts = urlsplit(self.path)
                 query = parse_qs(parts.query).get("query", ["rules"])[0]
                 fake.asked.append(query)

@@ -21,7 +21,7 @@ def parse(text: str, unit: Unit | None = None) -> Unit:
     Parameters
     ----------
     text : str
-        Sections are not told apart: no key of a service stands in two of them.
+        Sections are one: no key of a service stands in two of them.
     unit : Unit, optional
     """
     found = unit if unit is not None else {}

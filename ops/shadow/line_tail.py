@@ -113,7 +113,7 @@ class RunTail:
         return list(self._tails.values())
 
     def ended(self) -> bool:
-        """Whether `run.json` says that the run has ended."""
+        """Whether the run has ended, by its `run.json`."""
         try:
             data = read_own(self.folder / RUN, _MAX_RUN)
             return msgspec.json.decode(data, type=_FollowedRun).ended

@@ -20,7 +20,7 @@ _NICE = 5
 
 
 def main() -> int:
-    """Follow as the first line of standard input says, until its end."""
+    """Follow as the first line of standard input asks, until its end."""
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError, AttributeError):

@@ -38,7 +38,7 @@ class FakeTime:
         return round((self.now + self.ahead) * 1e9)
 
 
-class Heard(NamedTuple):
+class SentTick(NamedTuple):
     """A datagram: the steady clock at its sending, its time tag, and its beat."""
 
     at: float
@@ -88,7 +88,7 @@ class FakeConducting:
         to = f"127.0.0.1:{self._peer.getsockname()[1]}"
         self.player = FakePlayer(to, config.bridge.loop.min_tick_ms / 1000, self.time)
         self.conductor = Conductor(config, LiveAxis(self.host, self.time), 1.0, [self.player])
-        self.heard: list[Heard] = []
+        self.sent: list[SentTick] = []
         self.conductor.start()
 
     def play(
@@ -119,7 +119,7 @@ class FakeConducting:
                 bundle = OscBundle(self._peer.recv(2048))
             except BlockingIOError:
                 return
-            self.heard.append(Heard(self.time.now, bundle.timestamp, bundle.content(0).params[0]))
+            self.sent.append(SentTick(self.time.now, bundle.timestamp, bundle.content(0).params[0]))
 
     def close(self) -> None:
         """End the sending."""

@@ -1,4 +1,4 @@
-"""Jitter of arrival and clock resets are told apart, from stamps with known truth."""
+"""Jitter of arrival and clock resets are distinguished, from stamps with known truth."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from configs.load import load
 from operators.records import Packet
-from tests.support.fake_conducting import FakeConducting, Heard
+from tests.support.fake_conducting import FakeConducting, SentTick
 from tests.support.signals import feed
 from tests.support.struck_clock import CONFIG, START, packets, station
 
@@ -38,10 +38,8 @@ def struck() -> list[Packet]:
     return feed(station(), packets(block_s=0.05, seconds=40.0))
 
 
-def even(heard: list[Heard]) -> bool:
-    return all(
-        b.beat == a.beat + 1 and abs(b.at - a.at - TICK_S) < 0.01 for a, b in pairwise(heard)
-    )
+def even(sent: list[SentTick]) -> bool:
+    return all(b.beat == a.beat + 1 and abs(b.at - a.at - TICK_S) < 0.01 for a, b in pairwise(sent))
 
 
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0])
@@ -55,12 +53,12 @@ def test_a_wall_clock_that_is_set_moves_no_tick(conducting, struck, step_s: floa
 
     begun = conducting.time.ahead
     conducting.play(struck, set_once)
-    heard = [each for each in conducting.heard if each.at > at[0] - 5]
+    sent = [each for each in conducting.sent if each.at > at[0] - 5]
 
-    assert len(heard) > 80
-    assert even(heard)
+    assert len(sent) > 80
+    assert even(sent)
     # Ticks that were decided before carry the time of the clock as it was.
-    later = [each for each in heard if each.at > at[0] + LEAD_S + 0.05]
+    later = [each for each in sent if each.at > at[0] + LEAD_S + 0.05]
     assert max(abs(h.tag - h.at - begun - step_s) for h in later) < 1e-3
     assert conducting.player.clock.counts.outcomes["dropped"] == 0
 
@@ -77,7 +75,7 @@ def test_a_standstill_drops_and_counts_its_ticks_and_sends_no_burst(conducting, 
     conducting.play(struck[split:])
     conducting.advance(0.05)
 
-    after = [each for each in conducting.heard if each.at > stopped]
+    after = [each for each in conducting.sent if each.at > stopped]
     assert min(each.at for each in after) >= continued
     assert min(b.at - a.at for a, b in pairwise(after)) >= 0.1
     assert 45 <= counts["dropped"] - before["dropped"] <= 51
@@ -104,7 +102,7 @@ def test_silence_comes_a_tick_and_the_lead_after_a_release(conducting, level_at:
     )
     conducting.play(feed(station(config), items))
     begun = conducting.time.ahead
-    times = np.array([each.at + begun for each in conducting.heard])
+    times = np.array([each.at + begun for each in conducting.sent])
     before = times[(times > released - 0.5) & (times <= released)]
     after = times[(times > released) & (times < released + 3.0)]
 
