@@ -10,6 +10,9 @@ from importlib.util import find_spec
 EXTRAS = {
     "mqtt": "paho",
     "websocket": "websockets",
+    "lsl": "pylsl",
+    "kafka": "confluent_kafka",
+    "zeroconf": "zeroconf",
 }
 """The module that proves an extra, by the type that needs the extra of its name."""
 
