@@ -124,6 +124,7 @@ def _loop(
             message = f"the address '{shown}', expected a port from 1 to 65535"
             document.fault(document.place(at), message)
             return
+        _framing(document, at, destination)
     if destination.loop:
         return
     for index, stream in enumerate(config.streams):
@@ -143,10 +144,21 @@ def _loop(
             )
 
 
+def _framing(document: Document, at: DataPath, destination: OscDestination) -> None:
+    """Report a framing of datagrams, and a connection to a group."""
+    where = endpoint(destination.to)
+    if where.tcp and where.group:
+        message = f"the address '{destination.to}' is a multicast group, expected one without tcp://"
+        document.fault(document.place(at), message)
+    if destination.framing is not None and not where.tcp:
+        message = f"a framing for '{destination.to}', expected it beside tcp:// only"
+        document.fault(document.place((*at[:-1], "framing")), message)
+
+
 def _reaches(to: str, addr: str | int) -> bool:
     """Whether messages to one address arrive at the other, without name resolution."""
     ours, theirs = endpoint(to), endpoint(addr)
-    if ours.port != theirs.port or theirs.tcp:
+    if (ours.tcp, ours.port) != (theirs.tcp, theirs.port):
         return False
     host, own = ip_of(ours.host), ip_of(theirs.host)
     if ours.host == theirs.host or (host is not None and (host == own or host.is_unspecified)):
