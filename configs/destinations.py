@@ -148,7 +148,9 @@ def _framing(document: Document, at: DataPath, destination: OscDestination) -> N
     """Report a framing of datagrams, and a connection to a group."""
     where = endpoint(destination.to)
     if where.tcp and where.group:
-        message = f"the address '{destination.to}' is a multicast group, expected one without tcp://"
+        message = (
+            f"the address '{destination.to}' is a multicast group, expected one without tcp://"
+        )
         document.fault(document.place(at), message)
     if destination.framing is not None and not where.tcp:
         message = f"a framing for '{destination.to}', expected it beside tcp:// only"

@@ -109,7 +109,7 @@ class OscTcpOutput:
 
 
 def osc_output(to: str, framing: str) -> OscOutput | OscTcpOutput:
-    """Return the destination at an address, `host:port` or `tcp://host:port`; UDP has no framing."""
+    """Return the destination at `host:port` (UDP, without framing) or `tcp://host:port`."""
     return OscTcpOutput(to, framing) if to.startswith(TCP) else OscOutput(to)
 
 

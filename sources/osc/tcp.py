@@ -1,8 +1,8 @@
 """A TCP port with the interface of a UDP one: see `sources.osc.udp.UdpReceiver`.
 
-At most `MAX_CONNECTIONS` senders are connected at once; another one is refused and counted. A packet
-is stamped when it is read. A connection with broken framing is closed, since it cannot be read on;
-one whose host has gone ends after a minute.
+At most `MAX_CONNECTIONS` senders are connected at once; another one is refused and counted. A
+packet is stamped when it is read. A connection with broken framing is closed, since it cannot be
+read on; one whose host has gone ends after a minute.
 
 State: one packet a connection. Losses: refused connections; no data: if the flow is slower, the
 sender waits.
