@@ -8,9 +8,12 @@ import socket
 from ipaddress import ip_address
 
 from configs.address import endpoint, ip_of
+from configs.connectors.mqtt import MqttDestination
 from configs.document import MAX_FAULTS, DataPath, Document, Place
+from configs.extras import missing
 from configs.inputs import MidiStream, OscStream
 from configs.outputs import MidiDestination, OscClockConfig, OscDestination
+from configs.published import check_mqtt
 from configs.rulefiles import refuse_expression
 from configs.schema import Config
 from operators.bridge.bridge_config import MARGIN_S
@@ -44,16 +47,36 @@ def check(document: Document, config: Config) -> None:
             message = f"a second destination called '{shown}', expected a name of its own"
             document.fault(document.place((*at, "name")), f"{message}: the first is on line {line}")
         first.setdefault(destination.name, index)
-        if not destination.map and destination.clock is None:
-            message = "nothing to send, expected at least one address or controller, or a clock"
-            document.fault(document.place((*at, "map")), message)
-        _clock(document, (*at, "clock"), config, destination)
-        for key, text in destination.map.items():
-            if len(document.faults) >= MAX_FAULTS:
-                return  # further faults are not shown
-            _key(document, (*at, "map", key), key, destination)
-            _expression(document, (*at, "map", key), text, readable)
-        _loop(document, (*at, "to"), config, destination)
+        if why := missing(type(destination).__struct_config__.tag):
+            document.fault(document.place((*at, "type")), why)
+        match destination:
+            case OscDestination() | MidiDestination():
+                _played(document, at, config, destination)
+            case MqttDestination():
+                check_mqtt(document, at, config, destination)
+        if isinstance(destination, OscDestination | MidiDestination | MqttDestination):
+            for key, text in destination.map.items():
+                if len(document.faults) >= MAX_FAULTS:
+                    return  # further faults are not shown
+                _expression(document, (*at, "map", key), text, readable)
+
+
+def _played(
+    document: Document,
+    at: DataPath,
+    config: Config,
+    destination: OscDestination | MidiDestination,
+) -> None:
+    """Report addresses, controllers, clocks and ports that cannot be played to."""
+    if not destination.map and destination.clock is None:
+        message = "nothing to send, expected at least one address or controller, or a clock"
+        document.fault(document.place((*at, "map")), message)
+    _clock(document, (*at, "clock"), config, destination)
+    for key in destination.map:
+        if len(document.faults) >= MAX_FAULTS:
+            return
+        _key(document, (*at, "map", key), key, destination)
+    _loop(document, (*at, "to"), config, destination)
 
 
 def _clock(

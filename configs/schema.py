@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from configs.connectors.mqtt import MqttStream
+from configs.connectors.mqtt import MqttDestination, MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import read_own
 from configs.forms import Text
@@ -44,6 +44,7 @@ from operators.settings.groups import FailoverConfig, WeightsConfig
 from operators.settings.plan import Member, Plan, Signal
 
 LiveStream: TypeAlias = OscStream | MidiStream | UreStream | MqttStream | WebSocketStream
+AnyDestination: TypeAlias = OscDestination | MidiDestination | MqttDestination
 RunMode = Literal["causal", "hindsight"]
 
 
@@ -117,8 +118,8 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         None
     )
     send: Annotated[
-        list[OscDestination | MidiDestination],
-        Meta(description="Destinations of OSC messages and MIDI; at most 64."),
+        list[AnyDestination],
+        Meta(description="Destinations of results, OSC messages and MIDI; at most 64."),
     ] = []
     output: Annotated[OutputConfig, Meta(description="Result files.")] = OutputConfig()
     shadow: Annotated[

@@ -44,16 +44,24 @@ REPEAT_S = 5.0
 """Duration for which the newest values are repeated while no newer ones exist."""
 
 
+class Mapped(Protocol):
+    """A destination with expressions."""
+
+    @property
+    def map(self) -> dict[str, str]:
+        """Expression for each value."""
+
+
 class ExpressionMap:
     """The values of one destination at each tick.
 
     Parameters
     ----------
-    destination : Destination
+    destination : Mapped
     plan : Plan
     """
 
-    def __init__(self, destination: Destination, plan: Plan) -> None:
+    def __init__(self, destination: Mapped, plan: Plan) -> None:
         self._readable = readable(plan)
         self._tick_hz = plan.tick_hz
         self._expressions = {
