@@ -1,4 +1,4 @@
-"""Configuration of Kafka outputs: the tape as a topic, and the results as a topic."""
+"""Configuration of results as a topic of Kafka."""
 
 from __future__ import annotations
 
@@ -6,20 +6,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from configs.connectors.kafka_security import Brokers, KafkaSecurity, Topic
 from configs.forms import Text
+from configs.kafka_cluster import Brokers, KafkaSecurity, Topic
 from operators.settings.config_part import ConfigPart
 
 ResultStem = Literal["fused", "evidence"]
-_SECURITY = Meta(description="Encryption and credentials; none by default.")
-
-
-class TapTopic(ConfigPart, frozen=True, kw_only=True):
-    """The tape as a topic, for `lumen record --to kafka`; needs the extra `kafka`."""
-
-    brokers: Brokers
-    topic: Topic = "lumen.events"
-    security: Annotated[KafkaSecurity | None, _SECURITY] = None
 
 
 class KafkaDestination(ConfigPart, frozen=True, tag_field="type", tag="kafka", kw_only=True):
@@ -34,7 +25,9 @@ class KafkaDestination(ConfigPart, frozen=True, tag_field="type", tag="kafka", k
     ]
     brokers: Brokers
     topic: Topic = "lumen.fused"
-    security: Annotated[KafkaSecurity | None, _SECURITY] = None
+    security: Annotated[
+        KafkaSecurity | None, Meta(description="Encryption and credentials; none by default.")
+    ] = None
     files: Annotated[
         list[ResultStem],
         Meta(

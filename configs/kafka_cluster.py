@@ -52,6 +52,16 @@ class KafkaSecurity(ConfigPart, frozen=True, kw_only=True):
     ]
 
 
+class TapTopic(ConfigPart, frozen=True, kw_only=True):
+    """The tape as a topic, for `lumen record --to kafka`; needs the extra `kafka`."""
+
+    brokers: Brokers
+    topic: Topic = "lumen.events"
+    security: Annotated[
+        KafkaSecurity | None, Meta(description="Encryption and credentials; none by default.")
+    ] = None
+
+
 class SecurityFileError(InUseError):
     """A security file that cannot be used: one line that shows no value of it."""
 
