@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from configs import coherence, upgrade
+from configs.connectors.kafka_out import KafkaDestination
 from configs.document import BAD, ConfigError, Document, Fault, read
 from configs.inert import path_of
 from configs.inputs import FileStream
@@ -85,7 +86,8 @@ def _of_results(config: Config) -> Config:
     The history and the topics of Kafka are no part of the results.
     """
     tap = config.tap and msgspec.structs.replace(config.tap, kafka=None)
-    return msgspec.structs.replace(config, store=None, tap=tap)
+    send = [each for each in config.send if not isinstance(each, KafkaDestination)]
+    return msgspec.structs.replace(config, store=None, tap=tap, send=send)
 
 
 def _with_paths(config: Config) -> Config:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from configs.kafka_cluster import KafkaSecurity, TapTopic
+from configs.kafka_cluster import TapTopic
 from configs.outputs import TapConfig
 from operators.rig_partition import partition_of
-from ops.edge import publisher as module
 from ops.edge.publisher import Publisher
 from ops.edge.sent_place import place_of
 from ops.fakes.kafka_broker import KafkaBroker, program, serving
