@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from configs.connectors.kafka_out import KafkaDestination
 from configs.connectors.mqtt import MqttDestination, MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import read_own
@@ -44,7 +45,7 @@ from operators.settings.groups import FailoverConfig, WeightsConfig
 from operators.settings.plan import Member, Plan, Signal
 
 LiveStream: TypeAlias = OscStream | MidiStream | UreStream | MqttStream | WebSocketStream
-AnyDestination: TypeAlias = OscDestination | MidiDestination | MqttDestination
+AnyDestination: TypeAlias = OscDestination | MidiDestination | MqttDestination | KafkaDestination
 RunMode = Literal["causal", "hindsight"]
 
 
