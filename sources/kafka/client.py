@@ -138,6 +138,13 @@ class TopicClient:
             raise AwayError(self._refused or self._reason(error.args[0])) from error
         return low, high
 
+    def newest(self) -> int:
+        """Return the end of the partition, as the broker gave it with the newest messages."""
+        assert self._partition is not None
+        place = TopicPartition(self.topic, self._partition)
+        found: int = self._consumer.get_watermark_offsets(place, cached=True)[1]
+        return found
+
     def begin(self, partition: int, offset: int) -> None:
         """Read a partition from an offset on."""
         self._partition = partition

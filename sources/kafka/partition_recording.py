@@ -43,7 +43,7 @@ class PartitionRecording:
     low, high : int
         The earliest offset that is there, and the one behind the newest message.
     follow : bool
-        Without, the partition ends at the mark's end.
+        Without, the partition ends where it ends at the first answer, or at the mark's end.
     from_earliest : bool
         Go on behind offsets that were deleted, and count them.
 
@@ -106,9 +106,9 @@ class PartitionRecording:
             try:
                 self._waiting = self._client.messages()
             except OffsetGoneError:
-                low, _ = self._client.limits(self._partition)
-                self._pass_over(low)
-                self._client.begin(self._partition, self._next)
+                self._go_on()
+            if self._waiting and self._end is None and not self.follow:
+                self._end = max(self._client.newest(), self._next)
         values: list[Value] = []
         taken = used = 0
         for message in self._waiting:
@@ -143,6 +143,18 @@ class PartitionRecording:
         self.ended = self._end is not None and self._next >= self._end
         self.idle = not used and not self.ended
         return pieces
+
+    def _go_on(self) -> None:
+        """Read on at the earliest offset, or refuse to."""
+        low, high = self._client.limits(self._partition)
+        if self._next >= low:
+            raise OffsetGoneError(
+                f"topic {self._client.topic}, partition {self._partition}: offset {self._next} is"
+                f" wanted, and the end is {high}: the topic was made anew;"
+                " begin with an empty recovery directory and output.dir"
+            )
+        self._pass_over(low)
+        self._client.begin(self._partition, self._next)
 
     def _pass_over(self, low: int) -> None:
         """Count the offsets before the earliest one that is there, or refuse to go on."""

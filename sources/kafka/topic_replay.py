@@ -8,7 +8,6 @@ of partitions is fixed at the start of a run, since the partition of a rig depen
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource
@@ -17,11 +16,11 @@ from configs.connectors.kafka import KafkaStream, numbers, ranges
 from configs.schema import Config
 from operators.events import Batch
 from operators.snapshot import StateRefusedError
-from operators.topic_place import offset_of, place_of
+from operators.topic_place import place_of
 from operators.topic_place import shown as place_shown
 from sources.host.shutdown import Shutdown
 from sources.kafka.client import TopicClient
-from sources.kafka.faults import AwayError, OffsetGoneError, TopicError, TopicStoppedError
+from sources.kafka.faults import AwayError, TopicError, TopicStoppedError
 from sources.kafka.foreign_rigs import ForeignRigs, home_of
 from sources.kafka.partition_recording import PartitionRecording
 from sources.kafka.topic_watch import TopicWatch
@@ -35,8 +34,6 @@ from sources.replay.replay_input import ReplayInput
 from sources.rows.rows import Arrived
 
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 5.0
-_BEHIND_TRIES = 4
-"""Looks at the end of a partition before an offset behind it is refused: an end may lag."""
 
 
 class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
@@ -162,20 +159,7 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         )
         if mark is None:
             begin = low if self._stream.start == "earliest" else high
-            end = None if self._stream.follow else high
-            mark = Mark(place_of(begin), topic=TopicMark(self.count, end))
-        wanted = offset_of(mark.offset)
-        for _ in range(_BEHIND_TRIES):
-            if wanted <= high or self._shutdown.event.wait(_FIRST_PAUSE_S):
-                break
-            with suppress(AwayError):
-                low, high = client.limits(number)
-        if wanted > high:
-            raise OffsetGoneError(
-                f"topic {self._stream.topic}, partition {number}: offset {wanted} is wanted, and"
-                f" the end is {high}: the topic was made anew;"
-                " begin with an empty recovery directory and output.dir"
-            )
+            mark = Mark(place_of(begin), topic=TopicMark(self.count))
         return PartitionRecording(
             client,
             number,
