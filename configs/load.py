@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from configs import coherence, upgrade
+from configs.connectors.kafka import KafkaStream
 from configs.connectors.kafka_out import KafkaDestination
 from configs.document import BAD, ConfigError, Document, Fault, read
 from configs.inert import path_of
@@ -83,11 +84,17 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
 def _of_results(config: Config) -> Config:
     """Return a configuration without what may be added to a run that goes on.
 
-    The history and the topics of Kafka are no part of the results.
+    The history, the topics of Kafka and the access to them are no part of the results.
     """
     tap = config.tap and msgspec.structs.replace(config.tap, kafka=None)
     send = [each for each in config.send if not isinstance(each, KafkaDestination)]
-    return msgspec.structs.replace(config, store=None, tap=tap, send=send)
+    streams = [
+        msgspec.structs.replace(s, brokers=[], security=None, group="")
+        if isinstance(s, KafkaStream)
+        else s
+        for s in config.streams
+    ]
+    return msgspec.structs.replace(config, store=None, tap=tap, send=send, streams=streams)
 
 
 def _with_paths(config: Config) -> Config:

@@ -70,6 +70,7 @@ from sources.replay import preflight as recordings
 if TYPE_CHECKING:
     from sinks.exporter.server import Server
     from sinks.files.result_following import ResultFollowing
+    from sources.kafka.topic_replay import TopicReplay
 
 DEFAULT = "configs/fusion.yaml"
 _PORTS_APART = 10
@@ -171,6 +172,7 @@ def build(
     store: Store | None = None,
     place: Place = ALONE,
     followers: Sequence[ResultFollowing] = (),
+    from_earliest: bool = False,
 ) -> Dataflow:
     """Return the dataflow of a configuration.
 
@@ -189,11 +191,15 @@ def build(
         Of this process in a cluster.
     followers : sequence of ResultFollowing
         That read the result files, for the history or a topic; their owner lets them finish.
+    from_earliest : bool
+        Go on behind offsets of a topic that were deleted, and count them.
 
     Raises
     ------
     InUseError, RecordingsError
         The output folder, recovery store, exporter port, tape or a recording cannot be used.
+    TopicError, TopicStoppedError
+        A topic lacks a selected partition; a stop was requested before it was there.
     FirstPassError, FirstPassStoppedError
         The first of two passes failed, or was stopped.
     """
@@ -206,7 +212,8 @@ def build(
     if store is not None:
         store.refuse_others(loaded.fingerprint)
     host = HostClock()
-    source = _source(loaded, shutdown, progress, host, keep)
+    topic = _topic(loaded, shutdown, progress, keep, from_earliest)
+    source = topic or _source(loaded, shutdown, progress, host, keep)
     dataflow = Dataflow("lumen")
     received: KeyedStream[Any] = op.input("receive", dataflow, source)
     station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
@@ -229,6 +236,7 @@ def build(
         ],
         remarks=remarks_on,
         messages_lost=aside.lost,
+        topic=topic.shown() if topic is not None else None,
     )
     shutdown.at_abort(output.abort)
     op.output("sinks", evidenced, output)
@@ -253,6 +261,23 @@ def followed(config: Config) -> list[ResultFollowing]:
 
         found += followings(config)
     return found
+
+
+def _topic(
+    loaded: Loaded, shutdown: Shutdown, progress: bool, recovering: bool, from_earliest: bool
+) -> TopicReplay | None:
+    """Return the topic as source, once it is there; None where none is configured."""
+    if loaded.config.topic is None:
+        return None
+    from sources.kafka.topic_replay import TopicReplay  # only with the extra
+
+    return TopicReplay(
+        loaded.config,
+        progress,
+        recovering=recovering,
+        shutdown=shutdown,
+        from_earliest=from_earliest,
+    )
 
 
 def _source(
