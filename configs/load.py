@@ -71,8 +71,8 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
             rules, elsewhere = _rules(document, config, faulty, environ)
     if document.faults or elsewhere or config is None:
         raise ConfigError(document.faults + elsewhere)
-    # The history is no part of the results: it may be added to a run that goes on.
-    bound = [msgspec.structs.replace(config, store=None), rules]
+    # History and discovery are no part of the results: a run that goes on may get them.
+    bound = [msgspec.structs.replace(config, store=None, discovery=None), rules]
     try:
         values = msgspec.json.encode(bound)
     except UnicodeEncodeError:  # a file name that is not UTF-8

@@ -65,8 +65,10 @@ from sources.replay import Replay, remarks_on, rigs_of
 from sources.replay import preflight as recordings
 
 if TYPE_CHECKING:
+    from sinks.discovery.discovery import Discovery
     from sinks.exporter.server import Server
     from sinks.history.following import Following
+    from sinks.send.send import Send
 
 DEFAULT = "configs/fusion.yaml"
 _PORTS_APART = 10
@@ -212,6 +214,7 @@ def build(
     conductor = conducted(cfg, host, f"{Port.__module__}:{Port.__qualname__}")
     destinations = played(cfg, Port, conductor.senders if conductor else None)
     exporters = _served(cfg, rigs, host, place, conductor)
+    discovery = _discovered(cfg, place, destinations)
     output = Output(
         cfg,
         rigs,
@@ -220,7 +223,7 @@ def build(
         keep,
         consumers=[
             each
-            for each in (*exporters, destinations, state_file(cfg), conductor, history)
+            for each in (discovery, *exporters, destinations, state_file(cfg), conductor, history)
             if each is not None
         ],
         remarks=remarks_on,
@@ -280,3 +283,14 @@ def _served(
     played = conductor.played if conductor is not None else None
     board = LiveState(config, rigs, wall=host, played=played)
     return all_served(config, board, listener, _PORTS_APART * place.number)
+
+
+def _discovered(config: Config, place: Place, destinations: Send | None) -> Discovery | None:
+    """Return the discovery that is configured; of several processes, the first one has it."""
+    if config.discovery is None or place.number:
+        return None
+    from sinks.discovery.discovery import discovered  # only with a discovery
+    from sources.osc.udp import listener
+
+    newest = destinations.newest if destinations is not None else {}
+    return discovered(config, lambda: newest, listener)
