@@ -2,7 +2,7 @@
 
 The path of a request is an OSC address. Without a query the answer is the node with all below it;
 `?VALUE` and the like are one attribute of the node; `?HOST_INFO` describes the server. There is no
-WebSocket: HOST_INFO announces neither LISTEN nor PATH_CHANGED.
+WebSocket: HOST_INFO has LISTEN and PATH_CHANGED as false.
 
 | status | |
 |---|---|
@@ -25,12 +25,15 @@ from configs.address import EVERYWHERE, endpoint
 from configs.schema import Config
 from sinks.discovery.osc_tree import READ, NewestValues, OscNode, OscTree
 from sinks.exporter.answers import HEADERS, JSON, Answer, text_answer
+from sinks.exporter.hosts import NETWORKS
 from sinks.exporter.routes import RouteTable
 
 ATTRIBUTES = ("FULL_PATH", "CONTENTS", "TYPE", "ACCESS", "VALUE", "RANGE", "DESCRIPTION")
 NOT_KEPT = ("TAGS", "EXTENDED_TYPE", "UNIT", "CRITICAL", "CLIPMODE", "OVERLOADS", "HTML")
 """Attributes of the proposal that no node has here."""
 _EXTENSIONS = ("ACCESS", "VALUE", "RANGE", "DESCRIPTION")
+_WITHOUT = ("LISTEN", "PATH_CHANGED")
+"""Extensions that need a WebSocket."""
 _MAX_QUERY = 64
 
 
@@ -48,14 +51,14 @@ class OscQueryRoutes(RouteTable):
 
     shown = "/", "OSCQuery"
     part = "discovery"
-    remedy = "set discovery.allow, or host: 127.0.0.1 to keep it on this one"
+    remedy = NETWORKS
 
     def __init__(self, config: Config, name: str, newest: NewestValues) -> None:
         super().__init__()
         self._tree = OscTree(config, newest)
         self._host = {
             "NAME": name,
-            "EXTENSIONS": dict.fromkeys(_EXTENSIONS, True),
+            "EXTENSIONS": dict.fromkeys(_EXTENSIONS, True) | dict.fromkeys(_WITHOUT, False),
         } | _osc_place(self._tree)
 
     def answer(self, method: str, path: str, query: str, accept: str = "") -> Answer:

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 OPEN = "is open to other machines, which can read all of it without a password"
 GUARD = "set token_file or allow, or 127.0.0.1 to keep it on this one"
+NETWORKS = "set allow, or 127.0.0.1 to keep it on this one"
 _HOST = re.compile(r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]*)?")
 
 
