@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from configs import bridge_checks, destinations, reach, scales, stream_checks
+from configs import bridge_checks, destinations, discovery_checks, reach, scales, stream_checks
 from configs.document import DataPath, Document
 from configs.forms import END
 from configs.inputs import (
@@ -404,6 +404,7 @@ _CHECKS = (
     _Check(("rig", "output"), _places_on_disk),
     _Check(("output", "store"), _store),
     _Check(("evidence",), _rule_files),
+    _Check(("discovery", "streams", "exporter", "bridge"), discovery_checks.check),
     _Check(
         ("streams", "signals", "facts", "bridge", "exporter", "output", "tap"), bridge_checks.check
     ),

@@ -84,7 +84,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
 def _of_results(config: Config) -> Config:
     """Return a configuration without what may be added to a run that goes on.
 
-    The history, the topics of Kafka and the access to them are no part of the results.
+    The history, the topics of Kafka, the access to them and discovery are no part of the results.
     """
     tap = config.tap and msgspec.structs.replace(config.tap, kafka=None)
     send = [each for each in config.send if not isinstance(each, KafkaDestination)]
@@ -94,7 +94,9 @@ def _of_results(config: Config) -> Config:
         else s
         for s in config.streams
     ]
-    return msgspec.structs.replace(config, store=None, tap=tap, send=send, streams=streams)
+    return msgspec.structs.replace(
+        config, store=None, tap=tap, send=send, streams=streams, discovery=None
+    )
 
 
 def _with_paths(config: Config) -> Config:

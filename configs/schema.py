@@ -18,6 +18,7 @@ from configs.connectors.kafka import KafkaStream
 from configs.connectors.kafka_out import KafkaDestination
 from configs.connectors.mqtt import MqttDestination, MqttStream
 from configs.connectors.websocket import WebSocketStream
+from configs.discovery import DiscoveryConfig
 from configs.files import read_own
 from configs.forms import Text
 from configs.inert import inert
@@ -130,6 +131,10 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         ShadowConfig, Meta(description="Comparison of a candidate with the running flow.")
     ] = ShadowConfig()
     store: Annotated[StoreConfig | None, Meta(description="The history; none by default.")] = None
+    discovery: Annotated[
+        DiscoveryConfig | None,
+        Meta(description="Announcement of OSC on the network, and OSCQuery; none by default."),
+    ] = None
     mode: Annotated[
         RunMode,
         Meta(

@@ -68,8 +68,10 @@ from sources.replay import Replay, remarks_on, rigs_of
 from sources.replay import preflight as recordings
 
 if TYPE_CHECKING:
+    from sinks.discovery.discovery import Discovery
     from sinks.exporter.server import Server
     from sinks.files.result_following import ResultFollowing
+    from sinks.send.send import Send
     from sources.kafka.topic_replay import TopicReplay
 
 DEFAULT = "configs/fusion.yaml"
@@ -223,6 +225,7 @@ def build(
     destinations = played(cfg, Port, conductor.senders if conductor else None)
     packets = packet_senders(cfg)
     exporters = _served(cfg, rigs, host, place, conductor)
+    discovery = _discovered(cfg, place, destinations)
     output = Output(
         cfg,
         rigs,
@@ -231,7 +234,15 @@ def build(
         keep,
         consumers=[
             each
-            for each in (*exporters, destinations, packets, state_file(cfg), conductor, *followers)
+            for each in (
+                discovery,
+                *exporters,
+                destinations,
+                packets,
+                state_file(cfg),
+                conductor,
+                *followers,
+            )
             if each is not None
         ],
         remarks=remarks_on,
@@ -314,3 +325,14 @@ def _served(
     played = conductor.played if conductor is not None else None
     board = LiveState(config, rigs, wall=host, played=played)
     return all_served(config, board, listener, _PORTS_APART * place.number)
+
+
+def _discovered(config: Config, place: Place, destinations: Send | None) -> Discovery | None:
+    """Return the discovery that is configured; of several processes, the first one has it."""
+    if config.discovery is None or place.number:
+        return None
+    from sinks.discovery.discovery import discovered  # only with a discovery
+    from sources.osc.udp import listener
+
+    newest = destinations.newest if destinations is not None else {}
+    return discovered(config, lambda: newest, listener)

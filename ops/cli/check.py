@@ -19,7 +19,7 @@ from configs.thresholds import THRESHOLDS
 from configs.upgrade import upgrade
 from operators.bridge.trend import RATIO_S
 from operators.settings.plan import Plan, Signal
-from sinks.exporter.hosts import OPEN
+from sinks.exporter.hosts import GUARD, NETWORKS, OPEN
 
 TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"
 
@@ -69,7 +69,10 @@ def describe(loaded: Loaded) -> list[str]:
     lines += _bridge(config)
     exporter = config.exporter
     if exporter and not is_loopback(exporter.host) and not exporter.guarded:
-        lines.append(f"exporter  {exporter.host}:{exporter.http_port} {OPEN}")
+        lines.append(f"exporter  {exporter.host}:{exporter.http_port} {OPEN}; {GUARD}")
+    found = config.discovery
+    if found and found.oscquery_port and not is_loopback(found.host) and not found.allow:
+        lines.append(f"oscquery  {found.host}:{found.oscquery_port} {OPEN}; {NETWORKS}")
     for channel in unwanted(config):
         source, _, key = channel.partition(":")
         lines.append(

@@ -27,6 +27,7 @@ from configs.inputs import MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
 from operators import native
+from ops.cli.discovery_findings import discovery
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.cli.system_parts import lacking
 from ops.text.diagnosis import Diagnosis, Verdict
@@ -113,6 +114,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
     yield from midi(config)
     yield from endpoints(config)
     yield from connectors(config)
+    yield from discovery(config)
     yield from disk(config)
     yield from history(config)
 

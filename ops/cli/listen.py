@@ -24,6 +24,7 @@ from configs.inert import inert, unguarded
 from configs.inputs import MidiStream, OscStream
 from configs.schema import LiveStream
 from operators.errors import ToolError
+from ops.cli.guess.announced_services import AnnouncedServices
 from ops.cli.guess.channel_survey import HEAD, ChannelSurvey, shown
 from ops.cli.guess.live_config import BACK, StageGuess, destinations, found, written
 from ops.cli.guess.machine import MidiInputs, addresses
@@ -74,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[HOST:]PORT",
         default=[],
         help="a port for browsers and programs; 127.0.0.1 unless a host is given (extra websocket)",
+    )
+    parser.add_argument(
+        "--announced",
+        action="store_true",
+        help="also list the OSC services that others announce (extra zeroconf)",
     )
     parser.add_argument(
         "--out",
@@ -136,6 +142,8 @@ class ListeningPort:
         Called with a line for each change of a stream.
     connectors : sequence of stream
         Further streams, whose extras are installed.
+    announced : bool
+        List the announced OSC services; the extra is installed.
     """
 
     def __init__(
@@ -145,6 +153,7 @@ class ListeningPort:
         log: Callable[[str], None],
         inputs: MidiInputs | None = None,
         connectors: Sequence[MqttStream | WebSocketStream] = (),
+        announced: bool = False,
     ) -> None:
         self.survey, self.host = ChannelSurvey(), HostClock()
         self.streams: dict[str, LiveStream] = {}
@@ -158,6 +167,9 @@ class ListeningPort:
             self._start(OscStream(name=f"osc_{n}", addr=addr, per_sender=True))
         for connector in connectors:
             self._start(connector)
+        self._announced = AnnouncedServices(log) if announced else None
+        if self._announced is not None:
+            self._announced.start()
 
     def _start(self, config: LiveStream) -> None:
         stream = stream_of(config)
@@ -225,6 +237,8 @@ class ListeningPort:
                 ]
         if survey.others:
             lines.append(f"and {survey.others} events of further channels")
+        if self._announced is not None:
+            lines += ["", *self._announced.report()]
         return "\n".join(lines)
 
     def stop(self) -> None:
@@ -234,6 +248,8 @@ class ListeningPort:
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
+        if self._announced is not None:
+            self._announced.stop()
         self.take()
 
 
@@ -272,12 +288,13 @@ def listen(
     seconds: float | None,
     done: threading.Event,
     connectors: Sequence[MqttStream | WebSocketStream] = (),
+    announced: bool = False,
 ) -> ListeningPort:
     """Receive for a time or until `done`, and show the survey."""
     terminal = sys.stdout.isatty()
     messages: deque[str] = deque(maxlen=_MAX_MESSAGES)
     log = messages.append if terminal else print
-    listener = ListeningPort(osc, midi, log, connectors=connectors)
+    listener = ListeningPort(osc, midi, log, connectors=connectors, announced=announced)
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     due = time.monotonic()
     try:
@@ -341,6 +358,8 @@ def main(args: argparse.Namespace) -> int:
     """Receive until Ctrl-C, then write the configuration; return 1 if there is none."""
     try:
         connectors = _connectors(args.mqtt, args.websocket)
+        if args.announced and (why := missing("zeroconf")):
+            raise ToolError(f"--announced {why.removeprefix('type zeroconf ')}")
     except ToolError as error:
         print(f"lumen listen: {error}", file=sys.stderr)
         return 2
@@ -353,6 +372,8 @@ def main(args: argparse.Namespace) -> int:
         )
         return 2
     print(*opening(osc, midi, connectors), sep="\n", flush=True)
+    if args.announced:
+        print("Asks the network for OSC services, by multicast DNS.", flush=True)
     for addr in osc:
         stream = OscStream(name="osc", addr=addr)
         try:
@@ -362,7 +383,7 @@ def main(args: argparse.Namespace) -> int:
             return 2
     with SignalShutdown() as shutdown:
         shutdown.start()
-        listener = listen(osc, midi, args.seconds, shutdown.event, connectors)
+        listener = listen(osc, midi, args.seconds, shutdown.event, connectors, args.announced)
     now = listener.host()
     print(listener.report(), *found(listener.survey, now, args.stage).left_out(), sep="\n")
     text = configuration(listener, now, StageGuess(args.back) if args.stage else None)

@@ -62,7 +62,14 @@ def recorded(
     if follow:
         output = replace(output, rotate_mb=ROTATE_MB, keep=KEEP)
     made = replace(
-        config, streams=list(streams), exporter=None, tap=None, send=[], store=None, output=output
+        config,
+        streams=list(streams),
+        exporter=None,
+        tap=None,
+        send=[],
+        store=None,
+        discovery=None,
+        output=output,
     )
     return made if block is None else replace(made, collect=replace(made.collect, block_s=block))
 

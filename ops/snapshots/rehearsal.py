@@ -69,6 +69,7 @@ def stand_in(config: Config, out: Path) -> Config:
         tap=None,
         send=[],
         store=None,
+        discovery=None,
         output=replace(config.output, dir=str(out)),
     )
 

@@ -51,7 +51,9 @@ def packets(config: Config, recording: Path, last: str) -> Iterator[tuple[str, P
     stream = replace(stream, path=str(recording), follow=False, speed=0.0)
     config = replace(config, mode="causal")
     output = replace(config.output, parts=1)
-    recorded = replace(config, streams=[stream], exporter=None, tap=None, send=[], output=output)
+    recorded = replace(
+        config, streams=[stream], exporter=None, tap=None, send=[], discovery=None, output=output
+    )
     settings, taped = Settings.of(config), recorded.plan()
     plan = with_fields(
         settings.plan, files=taped.files, timetags=settings.plan.timetags | taped.timetags

@@ -11,10 +11,9 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-OPEN = (
-    "is open to other machines, which can read all of it without a password; set token_file or "
-    "allow, or 127.0.0.1 to keep it on this one"
-)
+OPEN = "is open to other machines, which can read all of it without a password"
+GUARD = "set token_file or allow, or 127.0.0.1 to keep it on this one"
+NETWORKS = "set allow, or 127.0.0.1 to keep it on this one"
 _HOST = re.compile(r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]*)?")
 
 

@@ -35,6 +35,7 @@ from sinks.exporter.answers import (
     text_answer,
 )
 from sinks.exporter.api.resources import PREFIX, ApiRoutes
+from sinks.exporter.hosts import GUARD
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import CONTENT_TYPE, MetricsPage
 from sinks.exporter.state_json import state
@@ -58,9 +59,14 @@ class RouteTable:
     ----------
     shown : tuple of str
         Path and name of the first page, for the line at the start.
+    part : str
+        Part of the configuration that has the port.
+    remedy : str
+        What keeps other machines out.
     """
 
     shown = "/", "look"
+    part, remedy = "exporter", GUARD
 
     def __init__(self) -> None:
         self.routes: dict[str, Handler] = {"/healthz": _health}
@@ -209,10 +215,10 @@ def busy() -> Answer:
     return status, HEADERS | headers, body
 
 
-def misdirected() -> Answer:
+def misdirected(part: str = RouteTable.part) -> Answer:
     """Return the response to a request with an unknown Host header."""
     status, headers, body = text_answer(
-        421, "This host name is not served: name it in exporter.allow_hosts, or use the address."
+        421, f"This host name is not served: name it in {part}.allow_hosts, or use the address."
     )
     return status, HEADERS | headers, body
 

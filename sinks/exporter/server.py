@@ -34,6 +34,7 @@ PortHolder = Callable[[int], str]
 """Returns the name of the process that holds a TCP port."""
 _STATUS = {
     200: "200 OK",
+    204: "204 No Content",
     400: "400 Bad Request",
     401: "401 Unauthorized",
     403: "403 Forbidden",
@@ -102,7 +103,7 @@ class Server:
         HttpPortError
             The port cannot be bound.
         """
-        taken = bound(self._config, self._holder)
+        taken = bound(self._config, self._holder, self._routes.part)
         self._server = WsgiServer(self._answer, taken, PREFIX)
         host = "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
         shown = f"[{host}]" if ":" in host else host
@@ -110,7 +111,8 @@ class Server:
         page, what = self._routes.shown
         print(f"lumen: {what} at http://{shown}:{port}{page}", file=sys.stderr)
         if not is_loopback(address) and not self._config.guarded:
-            print(f"lumen: exporter: {address}:{port} {OPEN}", file=sys.stderr)
+            where = f"{self._routes.part}: {address}:{port}"
+            print(f"lumen: {where} {OPEN}; {self._routes.remedy}", file=sys.stderr)
 
     def consume(self, packets: list[Packet]) -> None:
         """Update the live state; a failure is counted and does not end the run."""
@@ -139,7 +141,7 @@ class Server:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         peer, authorization = environ["REMOTE_ADDR"], environ.get("HTTP_AUTHORIZATION", "")
         if not self._hosts.admits(environ.get("HTTP_HOST"), environ["SERVER_PROTOCOL"]):
-            status, headers, body = misdirected()
+            status, headers, body = misdirected(self._routes.part)
         elif (refusal := self._protection.refusal(path, peer, authorization)) is not None:
             status, headers, body = refusal
         elif path.startswith(PREFIX) and self._server and self._server.unsent > MAX_UNSENT:
@@ -147,7 +149,9 @@ class Server:
         else:
             query, accept = environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT", "")
             status, headers, body = self._routes.answer(method, path, query, accept)
-        start(_STATUS[status], [*headers.items(), ("Content-Length", str(len(body)))])
+        if status != 204:  # which has neither a body nor a length (RFC 9110, 8.6)
+            headers = {**headers, "Content-Length": str(len(body))}
+        start(_STATUS[status], list(headers.items()))
         return [b"" if method == "HEAD" else body]
 
 
@@ -218,9 +222,9 @@ def exporters(config: Config) -> list[ExporterConfig]:
     return found
 
 
-def bound(config: ExporterConfig, holder: PortHolder) -> socket.socket:
-    """Return a socket that is bound to the port and does not listen yet."""
-    where = f"exporter: {config.host}:{config.http_port}"
+def bound(config: ExporterConfig, holder: PortHolder, part: str = RouteTable.part) -> socket.socket:
+    """Return a socket that is bound to the port of a part and does not listen yet."""
+    where = f"{part}: {config.host}:{config.http_port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             config.host, config.http_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

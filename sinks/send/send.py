@@ -111,6 +111,11 @@ class Send:
         Makes a MIDI port from its name and from whether it is virtual.
     own : mapping, optional
         Senders by destination, where they share a port with a clock.
+
+    Attributes
+    ----------
+    newest : dict
+        Values at the newest tick by destination, replaced as a whole; unknown ones are absent.
     """
 
     missed = 0
@@ -123,8 +128,13 @@ class Send:
     ) -> None:
         plan = config.plan()
         self._rig: str | None = None
+        self.newest: dict[str, dict[str, float]] = {}
         self._parts = [
-            (ExpressionMap(each, plan), (own or {}).get(each.name) or _worker(each, plan, port))
+            (
+                each.name,
+                ExpressionMap(each, plan),
+                (own or {}).get(each.name) or _worker(each, plan, port),
+            )
             for each in config.send
             if isinstance(each, OscDestination | MidiDestination) and each.map
         ]
@@ -140,7 +150,7 @@ class Send:
         """
         self._rig = rig
         atexit.register(self.stop)
-        for _, worker in self._parts:
+        for _, _, worker in self._parts:
             worker.start()
 
     def consume(self, packets: list[Packet]) -> None:
@@ -150,11 +160,11 @@ class Send:
                 continue
             silent = is_silent(packet, self._silent)
             if packet.fused is not None and len(packet.fused):
-                for expressions, worker in self._parts:
-                    values = expressions.values(packet.fused)
+                for name, expressions, worker in self._parts:
+                    values = self.newest[name] = expressions.values(packet.fused)
                     worker.put({k: v for k, v in values.items() if not (silent and is_note(k))})
             if silent and not self._silent:
-                for _, worker in self._parts:
+                for _, _, worker in self._parts:
                     worker.end_notes()
             self._silent = silent
 
@@ -165,7 +175,7 @@ class Send:
     def stop(self) -> None:
         """End all notes and stop the workers; may be called twice."""
         atexit.unregister(self.stop)
-        for _, worker in self._parts:
+        for _, _, worker in self._parts:
             worker.stop()
 
 

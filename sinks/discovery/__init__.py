@@ -1,0 +1,1 @@
+"""Discovery: OSC inputs announced by multicast DNS, and OSCQuery."""
