@@ -18,9 +18,9 @@ from typing import Any
 from sinks.conductor.osc_clock import tick_bundle
 from sinks.conductor.tick_counts import TickCounts
 from sinks.conductor.tick_schedule import Tick, TickSchedule
-from sinks.send.child_process import begin_child
+from sinks.processes.child_process import begin_child
+from sinks.processes.pipes import PipeReader, PipeWriter
 from sinks.send.osc_tcp import SLIP, osc_output
-from sinks.send.pipes import PipeReader, PipeWriter
 
 _REPORT_S = 0.5
 _MAX_WAIT_S = 60.0

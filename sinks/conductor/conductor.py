@@ -30,7 +30,7 @@ from sinks.conductor.clock_process import steady
 from sinks.conductor.play_axis import HostTime, LiveAxis, PlayAxis, ReplayAxis
 from sinks.conductor.tick_counts import PlayedTicks, TickTotals
 from sinks.conductor.tick_schedule import Tick
-from sinks.send.child_process import ChildProcess
+from sinks.processes.child_process import ChildProcess
 from sinks.send.osc_tcp import SLIP
 from sinks.send.send import ValueSender, paced
 

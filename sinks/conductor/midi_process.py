@@ -19,7 +19,7 @@ from typing import Any
 from sinks.conductor.clock_process import PipedClock, run, steady
 from sinks.conductor.pulse_clock import ClockMessages, PulseClock
 from sinks.conductor.tick_schedule import Tick, TickSchedule
-from sinks.send.child_process import begin_child
+from sinks.processes.child_process import begin_child
 from sinks.send.destination import MidiOutput, MidiPort
 from sinks.send.send_worker import SendWorker
 

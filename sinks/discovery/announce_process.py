@@ -14,8 +14,8 @@ import signal
 import sys
 
 from sinks.discovery.service_record import ServiceRecord
-from sinks.send.child_process import ChildProcess
-from sinks.send.pipes import PipeReader
+from sinks.processes.child_process import ChildProcess
+from sinks.processes.pipes import PipeReader
 
 LOOK_S = 5.0
 _END_S = 4.0

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from operators.records import Packet
 from sinks.files.progress import settle
-from sinks.send.child_process import ChildProcess
+from sinks.processes.child_process import ChildProcess
 
 _BEAT_S = 2.0
 

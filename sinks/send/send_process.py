@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import sys
 
-from sinks.send.child_process import ChildProcess, begin_child
+from sinks.processes.child_process import ChildProcess, begin_child
+from sinks.processes.pipes import PipeReader
 from sinks.send.destination import OutputDevice
 from sinks.send.osc_tcp import SLIP, osc_output
-from sinks.send.pipes import PipeReader
 from sinks.send.send_worker import SendWorker
 
 

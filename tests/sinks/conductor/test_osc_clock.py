@@ -163,7 +163,7 @@ def test_a_full_pipe_drops_and_counts_the_oldest(play, peer) -> None:
 
 
 def test_a_killed_process_is_started_again_and_its_counts_stay(play, peer, monkeypatch) -> None:
-    monkeypatch.setattr("sinks.send.child_process._RESTART_S", 0.0)
+    monkeypatch.setattr("sinks.processes.child_process._RESTART_S", 0.0)
     player = play()
     player.put(ticks(0, 1, steady()), steady())
     player.put(ticks(1, 1, steady(), withheld=True), steady())

@@ -28,7 +28,7 @@ def test_a_killed_follower_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(result_following, "_BEAT_S", 0.0)
-    monkeypatch.setattr("sinks.send.child_process._RESTART_S", 0.0)
+    monkeypatch.setattr("sinks.processes.child_process._RESTART_S", 0.0)
     run = HistoryRun(tmp_path / "out")
     run.ticks(0, 5)
     history = made(tmp_path)

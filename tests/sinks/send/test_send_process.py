@@ -95,7 +95,7 @@ def test_signals_to_the_group_are_the_run_s(
 def test_a_killed_worker_is_started_again(
     sender: SendProcess, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sinks.send.child_process._RESTART_S", 0.0)
+    monkeypatch.setattr("sinks.processes.child_process._RESTART_S", 0.0)
     sender.put({"/x": 1.0})
     receive(peer)
     process(sender).kill()

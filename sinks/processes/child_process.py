@@ -24,7 +24,7 @@ from math import inf
 from pathlib import Path
 from typing import IO
 
-from sinks.send.pipes import PipeWriter
+from sinks.processes.pipes import PipeWriter
 
 _ROOT = Path(__file__).resolve().parents[__name__.count(".")]
 """The folder that the package lies in: the checkout, or `site-packages`."""

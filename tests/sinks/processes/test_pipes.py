@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from sinks.processes.pipes import PipeReader, PipeWriter
 from sinks.send import pipes
-from sinks.send.pipes import PipeReader, PipeWriter
 from tests.support.waiting import until
 
 FORMS = pytest.mark.parametrize("in_threads", [False, True])

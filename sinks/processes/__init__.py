@@ -1,0 +1,1 @@
+"""Processes beside the flow, and the pipes to them."""
