@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import read_own
@@ -43,7 +44,9 @@ from operators.settings.config_part import ConfigPart
 from operators.settings.groups import FailoverConfig, WeightsConfig
 from operators.settings.plan import Member, Plan, Signal
 
-LiveStream: TypeAlias = OscStream | MidiStream | UreStream | MqttStream | WebSocketStream
+LiveStream: TypeAlias = (
+    OscStream | MidiStream | UreStream | MqttStream | WebSocketStream | LslStream
+)
 RunMode = Literal["causal", "hindsight"]
 
 
