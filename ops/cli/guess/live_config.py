@@ -308,7 +308,7 @@ def _written(
     if isinstance(stream, LslStream):
         given = {"stream": stream.stream, "source_id": stream.source_id}
         asked = "".join(f", {key}: {quoted(text)}" for key, text in given.items() if text)
-        return f"{{name: {stream.name}, type: lsl{asked}}}"
+        return f"{{name: {quoted(stream.name)}, type: lsl{asked}}}"
     assert isinstance(stream, OscStream)
     own = [c.name for c in (*senders.series, *senders.facts) if _stream(c.name) == stream.name]
     parts = [f"name: {stream.name}", "type: osc", f"addr: {quoted(str(stream.addr))}"]
