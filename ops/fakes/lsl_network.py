@@ -3,7 +3,8 @@
     python -m ops.fakes.lsl_network '{"name": "eeg", "channels": 2, "rate_hz": 100}'
 
 A sender is a process. It reads lines from standard input: `{"samples": [[1, 2]], "stamps": [12.5]}`
-pushes samples, `{"load": {...}}` pushes numbers at a steady rate. It ends with its input.
+pushes samples, `{"load": {"rate_hz": 500, "seconds": 20}}` numbers at a steady rate, and
+`{"look": {}}` asks whether there is a receiver. It ends with its input.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def outlet(spec: dict[str, Any]) -> Any:
     return StreamOutlet(info)
 
 
-def load(sender: Any, channels: int, rate_hz: float, seconds: float) -> None:
-    """Push numbers at a steady rate, in samples of one instant."""
+def load(sender: Any, channels: int, rate_hz: float, seconds: float, ahead_s: float = 0.0) -> None:
+    """Push numbers at a steady rate, in samples of one instant, with stamps that are ahead."""
     from pylsl import local_clock
 
     began = local_clock()
@@ -70,7 +71,7 @@ def load(sender: Any, channels: int, rate_hz: float, seconds: float) -> None:
         due = began + i / rate_hz
         if (wait := due - local_clock()) > 0.001:
             time.sleep(wait)
-        sender.push_sample([float(i + k) for k in range(channels)], due)
+        sender.push_sample([float(i + k) for k in range(channels)], due + ahead_s)
 
 
 def main() -> None:
@@ -80,6 +81,9 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
+        if "look" in order:
+            print(json.dumps(bool(sender.have_consumers())), flush=True)
+            continue
         if "load" in order:
             load(sender, spec["channels"], **order["load"])
         else:

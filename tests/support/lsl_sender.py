@@ -1,13 +1,18 @@
-"""An LSL outlet in a process of its own."""
+"""An LSL outlet in a process of its own, on a network of this process and its children alone."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from ops.fakes.lsl_network import alone
+
 ROOT = Path(__file__).parents[2]
+_folder = tempfile.TemporaryDirectory(prefix="lumen-lsl-")
+alone(Path(_folder.name))  # before LSL is used: it reads its configuration once
 
 
 class LslSender:
@@ -22,11 +27,19 @@ class LslSender:
 
     def push(self, samples: list, stamps: list[float]) -> None:
         self._order({"samples": samples, "stamps": stamps})
+        self.sent()
+
+    def load(self, rate_hz: float, seconds: float, ahead_s: float = 0.0) -> None:
+        """Begin to push numbers, with stamps that are ahead; `sent` waits for the end."""
+        self._order({"load": {"rate_hz": rate_hz, "seconds": seconds, "ahead_s": ahead_s}})
+
+    def sent(self) -> None:
         self._await("sent")
 
-    def load(self, rate_hz: float, seconds: float) -> None:
-        """Begin to push numbers; `push` and `end` wait for its end."""
-        self._order({"load": {"rate_hz": rate_hz, "seconds": seconds}})
+    def has_consumer(self) -> bool:
+        self._order({"look": {}})
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
 
     def end(self) -> None:
         self.process.kill()
