@@ -8,9 +8,13 @@ import socket
 from ipaddress import ip_address
 
 from configs.address import endpoint, ip_of
+from configs.connectors.lsl import LslDestination, LslStream
+from configs.connectors.mqtt import MqttDestination
 from configs.document import MAX_FAULTS, DataPath, Document, Place
+from configs.extras import missing
 from configs.inputs import MidiStream, OscStream
 from configs.outputs import MidiDestination, OscClockConfig, OscDestination
+from configs.published import check_mqtt
 from configs.rulefiles import refuse_expression
 from configs.schema import Config
 from operators.bridge.bridge_config import MARGIN_S
@@ -44,16 +48,53 @@ def check(document: Document, config: Config) -> None:
             message = f"a second destination called '{shown}', expected a name of its own"
             document.fault(document.place((*at, "name")), f"{message}: the first is on line {line}")
         first.setdefault(destination.name, index)
-        if not destination.map and destination.clock is None:
-            message = "nothing to send, expected at least one address or controller, or a clock"
-            document.fault(document.place((*at, "map")), message)
-        _clock(document, (*at, "clock"), config, destination)
-        for key, text in destination.map.items():
-            if len(document.faults) >= MAX_FAULTS:
-                return  # further faults are not shown
-            _key(document, (*at, "map", key), key, destination)
-            _expression(document, (*at, "map", key), text, readable)
-        _loop(document, (*at, "to"), config, destination)
+        if why := missing(type(destination).__struct_config__.tag):
+            document.fault(document.place((*at, "type")), why)
+        match destination:
+            case OscDestination() | MidiDestination():
+                _played(document, at, config, destination)
+            case MqttDestination():
+                check_mqtt(document, at, config, destination)
+            case LslDestination():
+                _streamed(document, at, config, destination)
+        if isinstance(destination, OscDestination | MidiDestination | MqttDestination):
+            for key, text in destination.map.items():
+                if len(document.faults) >= MAX_FAULTS:
+                    return  # further faults are not shown
+                _expression(document, (*at, "map", key), text, readable)
+
+
+def _streamed(
+    document: Document, at: DataPath, config: Config, destination: LslDestination
+) -> None:
+    """Report an input that may take the stream of a rig."""
+    for index, stream in enumerate(config.streams):
+        if destination.loop or not isinstance(stream, LslStream):
+            continue
+        if destination.sends_to(stream):
+            listener = document.shown(("streams", index, "name"), stream.name)
+            shown = document.shown((*at, "name"), destination.name)
+            message = f"streams of '{shown}' are taken by stream '{listener}'"
+            place = document.place((*at, "name"))
+            document.fault(place, f"{message}, expected another name, or loop: true")
+
+
+def _played(
+    document: Document,
+    at: DataPath,
+    config: Config,
+    destination: OscDestination | MidiDestination,
+) -> None:
+    """Report addresses, controllers, clocks and ports that cannot be played to."""
+    if not destination.map and destination.clock is None:
+        message = "nothing to send, expected at least one address or controller, or a clock"
+        document.fault(document.place((*at, "map")), message)
+    _clock(document, (*at, "clock"), config, destination)
+    for key in destination.map:
+        if len(document.faults) >= MAX_FAULTS:
+            return
+        _key(document, (*at, "map", key), key, destination)
+    _loop(document, (*at, "to"), config, destination)
 
 
 def _clock(
@@ -124,6 +165,7 @@ def _loop(
             message = f"the address '{shown}', expected a port from 1 to 65535"
             document.fault(document.place(at), message)
             return
+        _framing(document, at, destination)
     if destination.loop:
         return
     for index, stream in enumerate(config.streams):
@@ -143,10 +185,23 @@ def _loop(
             )
 
 
+def _framing(document: Document, at: DataPath, destination: OscDestination) -> None:
+    """Report a framing of datagrams, and a connection to a group."""
+    where = endpoint(destination.to)
+    if where.tcp and where.group:
+        message = (
+            f"the address '{destination.to}' is a multicast group, expected one without tcp://"
+        )
+        document.fault(document.place(at), message)
+    if destination.framing is not None and not where.tcp:
+        message = f"a framing for '{destination.to}', expected it beside tcp:// only"
+        document.fault(document.place((*at[:-1], "framing")), message)
+
+
 def _reaches(to: str, addr: str | int) -> bool:
     """Whether messages to one address arrive at the other, without name resolution."""
     ours, theirs = endpoint(to), endpoint(addr)
-    if ours.port != theirs.port or theirs.tcp:
+    if (ours.tcp, ours.port) != (theirs.tcp, theirs.port):
         return False
     host, own = ip_of(ours.host), ip_of(theirs.host)
     if ours.host == theirs.host or (host is not None and (host == own or host.is_unspecified)):

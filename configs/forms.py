@@ -13,8 +13,11 @@ Text = Annotated[str, Meta(min_length=1)]
 Address = Annotated[
     str,
     Meta(
-        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}" + END,
-        extra={"expected": 'an address such as "192.168.1.7:9000" or "[::1]:9000"'},
+        pattern=r"^(tcp://)?(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]/]+):[0-9]{1,5}" + END,
+        extra={
+            "expected": 'an address such as "192.168.1.7:9000", "[::1]:9000" or'
+            ' "tcp://192.168.1.7:9000"'
+        },
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535, extra={"expected": "a port from 1 to 65535"})]

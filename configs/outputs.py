@@ -232,11 +232,22 @@ class Destination(DestinationConfig, frozen=True, kw_only=True):
 
 
 class OscDestination(Destination, frozen=True, tag="osc", kw_only=True):
-    """An OSC receiver over UDP."""
+    """An OSC receiver over UDP, or over TCP with `tcp://`."""
 
     to: Annotated[
-        Address, Meta(description="Address and port to send to.", examples=["127.0.0.1:9001"])
+        Address,
+        Meta(
+            description="Address and port to send to; with `tcp://` over a connection.",
+            examples=["127.0.0.1:9001"],
+        ),
     ]
+    framing: Annotated[
+        Literal["slip", "length"] | None,
+        Meta(
+            description="Framing over TCP: `slip` (OSC 1.1, the default) or `length` (OSC 1.0).",
+            examples=["length"],
+        ),
+    ] = None
     clock: Annotated[
         OscClockConfig | None,
         Meta(description="Also send the ticks of the bridge; not by default."),

@@ -14,8 +14,8 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from configs.connectors.lsl import LslStream
-from configs.connectors.mqtt import MqttStream
+from configs.connectors.lsl import LslDestination, LslStream
+from configs.connectors.mqtt import MqttDestination, MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import read_own
 from configs.forms import Text
@@ -47,6 +47,7 @@ from operators.settings.plan import Member, Plan, Signal
 LiveStream: TypeAlias = (
     OscStream | MidiStream | UreStream | MqttStream | WebSocketStream | LslStream
 )
+AnyDestination: TypeAlias = OscDestination | MidiDestination | MqttDestination | LslDestination
 RunMode = Literal["causal", "hindsight"]
 
 
@@ -120,8 +121,8 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         None
     )
     send: Annotated[
-        list[OscDestination | MidiDestination],
-        Meta(description="Destinations of OSC messages and MIDI; at most 64."),
+        list[AnyDestination],
+        Meta(description="Destinations of results, OSC messages and MIDI; at most 64."),
     ] = []
     output: Annotated[OutputConfig, Meta(description="Result files.")] = OutputConfig()
     shadow: Annotated[

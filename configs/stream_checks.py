@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from configs.address import Listen, endpoint, overlap
-from configs.connectors.mqtt import MqttStream, is_filter
+from configs.connectors.mqtt import MqttDestination, MqttStream, is_filter
 from configs.connectors.websocket import WebSocketStream
 from configs.document import DataPath, Document
 from configs.extras import missing
@@ -67,7 +67,8 @@ def check(document: Document, config: Config) -> None:
         elif isinstance(stream, UreStream):
             _endpoint(document, at, stream)
         elif isinstance(stream, MqttStream):
-            _broker(document, at, stream)
+            broker(document, at, stream)
+            _topics(document, at, stream)
         elif isinstance(stream, WebSocketStream):
             _server(document, at, stream, ports)
 
@@ -159,15 +160,26 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
         document.fault(place, f"{message} ({stream.pull_interval_s:g})")
 
 
-def _broker(document: Document, at: DataPath, stream: MqttStream) -> None:
-    """Report a port out of range, topics that are none, and files that are not there."""
+def broker(document: Document, at: DataPath, client: MqttStream | MqttDestination) -> None:
+    """Report a port out of range, and files that are not there."""
     try:
-        sound = urlsplit(stream.broker).port != 0
+        sound = urlsplit(client.broker).port != 0
     except ValueError:
         sound = False
     if not sound:
-        message = f"the broker '{stream.broker}', expected a port from 1 to 65535"
+        message = f"the broker '{client.broker}', expected a port from 1 to 65535"
         document.fault(document.place((*at, "broker")), message)
+    if client.basic_auth is not None:
+        file(document, (*at, "basic_auth", "password_file"), client.basic_auth.password_file)
+    if client.ca_file is not None:
+        file(document, (*at, "ca_file"), client.ca_file)
+        if not client.broker.startswith("mqtts:"):
+            message = "certificates for a connection without TLS, expected an mqtts:// broker"
+            document.fault(document.key_place((*at, "ca_file")), message)
+
+
+def _topics(document: Document, at: DataPath, stream: MqttStream) -> None:
+    """Report topics that are none, and a pointer that is none."""
     for i, topic in enumerate(stream.topics):
         if not is_filter(topic):
             shown = document.shown((*at, "topics", i), topic)
@@ -177,13 +189,6 @@ def _broker(document: Document, at: DataPath, stream: MqttStream) -> None:
         shown = document.shown((*at, "value"), stream.value)
         message = f"the pointer '{shown}', expected one such as /sensor/celsius"
         document.fault(document.place((*at, "value")), message)
-    if stream.basic_auth is not None:
-        file(document, (*at, "basic_auth", "password_file"), stream.basic_auth.password_file)
-    if stream.ca_file is not None:
-        file(document, (*at, "ca_file"), stream.ca_file)
-        if not stream.broker.startswith("mqtts:"):
-            message = "certificates for a connection without TLS, expected an mqtts:// broker"
-            document.fault(document.key_place((*at, "ca_file")), message)
 
 
 def _server(

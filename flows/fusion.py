@@ -56,6 +56,7 @@ from sinks.conductor.state_file import state_file
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
 from sinks.send import played
+from sinks.send.packet_send import packet_senders
 from sources.host import stderr as aside
 from sources.host.host_clock import HostClock
 from sources.host.shutdown import Shutdown
@@ -211,6 +212,7 @@ def build(
     rigs = rigs_of(cfg)
     conductor = conducted(cfg, host, f"{Port.__module__}:{Port.__qualname__}")
     destinations = played(cfg, Port, conductor.senders if conductor else None)
+    packets = packet_senders(cfg, host)
     exporters = _served(cfg, rigs, host, place, conductor)
     output = Output(
         cfg,
@@ -220,7 +222,7 @@ def build(
         keep,
         consumers=[
             each
-            for each in (*exporters, destinations, state_file(cfg), conductor, history)
+            for each in (*exporters, destinations, packets, state_file(cfg), conductor, history)
             if each is not None
         ],
         remarks=remarks_on,

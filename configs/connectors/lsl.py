@@ -1,4 +1,4 @@
-"""Configuration of an LSL input."""
+"""Configuration of an LSL input, and of LSL streams of the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Annotated
 from msgspec import Meta
 
 from configs.forms import Text
+from configs.inert import inert
 from configs.inputs import StreamConfig
+from configs.outputs import DestinationConfig
+
+SOFTWARE = "lumen-fusion"
+"""First part of the identifier of a stream of results."""
 
 
 class LslStream(StreamConfig, frozen=True, tag="lsl", kw_only=True):
@@ -41,3 +46,40 @@ class LslStream(StreamConfig, frozen=True, tag="lsl", kw_only=True):
         """The properties that a stream must have, by their names in LSL."""
         given = {"name": self.stream, "type": self.stream_type, "source_id": self.source_id}
         return {key: text for key, text in given.items() if text} or {"name": self.name}
+
+
+class LslDestination(DestinationConfig, frozen=True, tag="lsl", kw_only=True):
+    """A stream of the Lab Streaming Layer for the results of each rig; needs the extra `lsl`.
+
+    `<stream>-<rig>` has value and standard deviation of each signal, and the mode, at the time of
+    each tick.
+    """
+
+    stream: Annotated[
+        Text | None,
+        Meta(
+            description="First part of the names on the network, before `-<rig>`; by default"
+            " `name`.",
+            examples=["fused"],
+        ),
+    ] = None
+    stream_type: Annotated[
+        Text, Meta(description="Content type of the streams.", examples=["Fused"])
+    ] = "Fused"
+
+    def stream_name(self, rig: str) -> str:
+        """Return the name of a rig's stream."""
+        return f"{self.stream or self.name}-{inert(rig)}"
+
+    def source_id(self, rig: str) -> str:
+        """Return the identifier of a rig's stream, the same in each run."""
+        return f"{SOFTWARE}/{self.name}/{inert(rig)}"
+
+    def sends_to(self, stream: LslStream) -> bool:
+        """Whether a stream of some rig may be the one that an input takes."""
+        wanted = stream.wanted
+        return (
+            wanted.get("name", self.stream_name("")).startswith(self.stream_name(""))
+            and wanted.get("type", self.stream_type) == self.stream_type
+            and wanted.get("source_id", self.source_id("")).startswith(self.source_id(""))
+        )

@@ -38,7 +38,7 @@ from ops.simulate.live import expected_hz
 from sources.host.host_clock import HostClock
 from sources.inbox import Message
 from sources.osc.datagram import Datagrams
-from sources.osc.udp import UdpReceiver, holder
+from sources.osc.osc import open_port, refusal
 
 MAX_SCRAPE_P95_S = 0.150
 MAX_JITTER_P95_S = 0.025
@@ -193,12 +193,11 @@ def beat(config: Config, seconds: float) -> ClockFigures:
     sender, per_tick = _sender(config)
     to, clock = _clock(config)
     host = HostClock()
-    name, _, port = to.rpartition(":")
+    port = OscStream(name="clock", addr=to)
     try:
-        receiver = UdpReceiver(name.strip("[]"), int(port), clock=host)
+        receiver = open_port(port, host)
     except OSError as error:
-        reason = f"{error.strerror or error}, held by {holder(int(port))}"
-        raise ToolError(f"the clock's port {to} cannot be received: {reason}") from None
+        raise ToolError(f"the clock cannot be received: {refusal(port, error)}") from None
     period = 1 / expected_hz(config)
     sent: list[float] = []
     done = threading.Event()

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from configs.address import endpoint, is_loopback
+from configs.connectors.mqtt import MqttDestination, MqttStream, broker_of
 from configs.document import ConfigError
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import load
@@ -128,9 +129,13 @@ def _hosts(config: Config) -> Iterator[tuple[str, str]]:
             yield str(listens), listens.host
         elif isinstance(stream, UreStream):
             yield stream.name, urlsplit(stream.metrics_url).hostname or ""
+        elif isinstance(stream, MqttStream):
+            yield stream.broker, broker_of(stream.broker)[0]
     for each in config.send:
         if isinstance(each, OscDestination):
             yield each.to, endpoint(each.to).host
+        elif isinstance(each, MqttDestination):
+            yield each.broker, broker_of(each.broker)[0]
     if config.exporter is not None:
         yield f"exporter {config.exporter.host}", config.exporter.host
 

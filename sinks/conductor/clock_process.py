@@ -19,7 +19,7 @@ from sinks.conductor.osc_clock import tick_bundle
 from sinks.conductor.tick_counts import TickCounts
 from sinks.conductor.tick_schedule import Tick, TickSchedule
 from sinks.send.child_process import begin_child
-from sinks.send.destination import OscOutput
+from sinks.send.osc_tcp import SLIP, osc_output
 from sinks.send.pipes import PipeReader, PipeWriter
 
 _REPORT_S = 0.5
@@ -77,11 +77,13 @@ class OscClock(PipedClock):
     Parameters
     ----------
     name, to, address : str
-        Name of the destination, `host:port`, address of a tick.
+        Name of the destination, `host:port` or `tcp://host:port`, address of a tick.
     offset_s, ahead_s, min_tick_s : float
         As of `TickSchedule`.
     now : callable
         As of `PipedClock`.
+    framing : str
+        Over TCP.
     """
 
     def __init__(
@@ -93,9 +95,10 @@ class OscClock(PipedClock):
         ahead_s: float,
         min_tick_s: float,
         now: Callable[[], float] = steady,
+        framing: str = SLIP,
     ) -> None:
         super().__init__(TickSchedule(offset_s, ahead_s, min_tick_s), now)
-        self._name, self._output, self._address = name, OscOutput(to), address
+        self._name, self._output, self._address = name, osc_output(to, framing), address
         self._offset_s, self._ahead_s = offset_s, ahead_s
         self._up: bool | None = None
         self._again = -inf
@@ -126,14 +129,19 @@ class OscClock(PipedClock):
         self._output.close()
 
     def connect(self) -> bool:
-        """Return whether the destination is resolved; if not, try it, with pauses."""
-        if self._output.there() or self.now() < self._again:
-            return self._output.there()
+        """Return whether the destination is open; if not, try it, with pauses."""
+        if self._output.there():
+            return True
+        if self._up:
+            self._lost(OSError("it is gone"))
+        if self.now() < self._again:
+            return False
         try:
             self._set_up(True, self._output.open())
         except OSError as error:
             self._lost(error)
-        return self._output.there()
+            return False
+        return True
 
     def _send(self, bundle: bytes) -> bool:
         if not self.connect():
@@ -190,9 +198,9 @@ def run(clock: PipedClock, pipe: int, reports: int) -> None:
 def main() -> None:
     """Play the ticks of standard input until its end."""
     begin_child()
-    name, to, address, *times = sys.argv[1:]
+    name, to, address, framing, *times = sys.argv[1:]
     offset_s, ahead_s, min_tick_s = map(float, times)
-    clock = OscClock(name, to, address, offset_s, ahead_s, min_tick_s)
+    clock = OscClock(name, to, address, offset_s, ahead_s, min_tick_s, framing=framing)
     clock.connect()  # before the first tick, which would wait for it
     run(clock, sys.stdin.fileno(), sys.stdout.fileno())
 

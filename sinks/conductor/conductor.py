@@ -31,6 +31,7 @@ from sinks.conductor.play_axis import HostTime, LiveAxis, PlayAxis, ReplayAxis
 from sinks.conductor.tick_counts import PlayedTicks, TickTotals
 from sinks.conductor.tick_schedule import Tick
 from sinks.send.child_process import ChildProcess
+from sinks.send.osc_tcp import SLIP
 from sinks.send.send import ValueSender, paced
 
 MAX_WAITING = 256
@@ -59,19 +60,23 @@ class OscTickPlayer:
     Parameters
     ----------
     name, to : str
-        Name of the destination, `host:port`.
+        Name of the destination, `host:port` or `tcp://host:port`.
     clock : OscClockConfig
     min_tick_s : float
         As of `TickSchedule`.
+    framing : str
+        Over TCP.
     """
 
-    def __init__(self, name: str, to: str, clock: OscClockConfig, min_tick_s: float) -> None:
+    def __init__(
+        self, name: str, to: str, clock: OscClockConfig, min_tick_s: float, framing: str = SLIP
+    ) -> None:
         self.name, self.totals = name, TickTotals()
         times = (clock.offset_ms / 1000, clock.ahead_ms / 1000, min_tick_s)
         self._ticks = TickPipe(
             ChildProcess(
                 clock_process.__name__,
-                (name, to, clock.address, *map(repr, times)),
+                (name, to, clock.address, framing, *map(repr, times)),
                 reports=self.totals.report,
                 ended=self.totals.restarted,
             ),
@@ -305,10 +310,11 @@ def conducted(
     min_tick_s = config.bridge.loop.min_tick_ms / 1000 / speed
     players: list[TickPlayer] = []
     for each in config.send:
-        match each, each.clock:
-            case OscDestination(), OscClockConfig() as clock:
-                players.append(OscTickPlayer(each.name, each.to, clock, min_tick_s))
-            case MidiDestination(), MidiClockConfig() as clock:
+        match each:
+            case OscDestination(clock=OscClockConfig() as clock):
+                framing = each.framing or SLIP
+                players.append(OscTickPlayer(each.name, each.to, clock, min_tick_s, framing))
+            case MidiDestination(clock=MidiClockConfig() as clock):
                 players.append(MidiTickPlayer(each, clock, min_tick_s, port))
     return Conductor(config, axis, speed, players) if players else None
 

@@ -10,41 +10,15 @@ Live runs are sent, and replays with a speed, as `Send` does.
 from __future__ import annotations
 
 import atexit
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from configs.connectors.lsl import LslDestination
+from configs.connectors.mqtt import MqttDestination
+from configs.inputs import FileStream
 from configs.schema import Config
 from operators.records import Packet
-
-
-class PacketSender(ABC):
-    """A destination that takes whole packets.
-
-    Parameters
-    ----------
-    name : str
-        Name of the destination.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @property
-    def missed(self) -> int:
-        """Packets of which something was dropped."""
-        return 0
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start."""
-
-    @abstractmethod
-    def take(self, packet: Packet) -> None:
-        """Take one packet; never waits, and raises nothing for data or for the other side."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """End, within two seconds; may be called twice."""
+from sinks.send.packet_sender import PacketSender
+from sinks.send.send import paced
 
 
 class PacketSend:
@@ -86,7 +60,28 @@ class PacketSend:
             sender.stop()
 
 
-def packet_senders(config: Config) -> PacketSend | None:
-    """Return the destinations of a run that take packets, None without any."""
+def packet_senders(config: Config, host: Callable[[], float]) -> PacketSend | None:
+    """Return the destinations of a run that take packets, None without any.
+
+    Parameters
+    ----------
+    config : Config
+    host : callable
+        Host time (s).
+    """
     senders: list[PacketSender] = []
+    if not config.send or not paced(config):
+        return None
+    for each in config.send:
+        match each:
+            case MqttDestination():
+                from sinks.send.mqtt_output import MqttSender  # an extra
+
+                senders.append(MqttSender(each, config.plan()))
+            case LslDestination():
+                from sinks.send.lsl_output import LslSender, TickAxis  # an extra
+
+                speeds = [s.speed for s in config.streams if isinstance(s, FileStream) and s.speed]
+                axis = TickAxis(host) if config.live else TickAxis(None, max(speeds, default=1.0))
+                senders.append(LslSender(each, config.plan(), axis))
     return PacketSend(senders) if senders else None

@@ -36,6 +36,7 @@ from operators.records import Fused, Packet
 from operators.settings.plan import Plan
 from operators.types import State
 from sinks.send.destination import MidiOutput, MidiPort
+from sinks.send.osc_tcp import SLIP
 from sinks.send.send_process import SendProcess
 from sinks.send.send_worker import SendWorker
 
@@ -43,16 +44,24 @@ REPEAT_S = 5.0
 """Duration for which the newest values are repeated while no newer ones exist."""
 
 
+class Mapped(Protocol):
+    """A destination with expressions."""
+
+    @property
+    def map(self) -> dict[str, str]:
+        """Expression for each value."""
+
+
 class ExpressionMap:
     """The values of one destination at each tick.
 
     Parameters
     ----------
-    destination : Destination
+    destination : Mapped
     plan : Plan
     """
 
-    def __init__(self, destination: Destination, plan: Plan) -> None:
+    def __init__(self, destination: Mapped, plan: Plan) -> None:
         self._readable = readable(plan)
         self._tick_hz = plan.tick_hz
         self._expressions = {
@@ -117,7 +126,7 @@ class Send:
         self._parts = [
             (ExpressionMap(each, plan), (own or {}).get(each.name) or _worker(each, plan, port))
             for each in config.send
-            if each.map
+            if isinstance(each, OscDestination | MidiDestination) and each.map
         ]
         self._silent = False
 
@@ -191,7 +200,8 @@ def played(
     if not paced(config):
         print("lumen: nothing is sent: a replay at speed 0 has no rhythm", file=sys.stderr)
         return None
-    return Send(config, port, own) if any(each.map for each in config.send) else None
+    mapped = any(isinstance(each, Destination) and each.map for each in config.send)
+    return Send(config, port, own) if mapped else None
 
 
 def paced(config: Config) -> bool:
@@ -206,6 +216,7 @@ def _worker(
 ) -> ValueSender:
     name, rate_hz = destination.name, destination.rate_hz
     if isinstance(destination, OscDestination):
-        return SendProcess(name, rate_hz, destination.to, max(REPEAT_S, 2 / plan.tick_hz))
+        repeat_s = max(REPEAT_S, 2 / plan.tick_hz)
+        return SendProcess(name, rate_hz, destination.to, repeat_s, destination.framing or SLIP)
     made = port(destination.to, destination.virtual)
     return SendWorker(name, rate_hz, MidiOutput(list(destination.map), made))

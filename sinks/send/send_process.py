@@ -12,7 +12,8 @@ import json
 import sys
 
 from sinks.send.child_process import ChildProcess, begin_child
-from sinks.send.destination import OscOutput
+from sinks.send.destination import OutputDevice
+from sinks.send.osc_tcp import SLIP, osc_output
 from sinks.send.pipes import PipeReader
 from sinks.send.send_worker import SendWorker
 
@@ -25,14 +26,18 @@ class SendProcess:
     name : str
     rate_hz : float
     to : str
-        `host:port`.
+        `host:port` or `tcp://host:port`.
     repeat_s : float
         As of `SendWorker`.
+    framing : str
+        Over TCP.
     """
 
-    def __init__(self, name: str, rate_hz: float, to: str, repeat_s: float) -> None:
+    def __init__(
+        self, name: str, rate_hz: float, to: str, repeat_s: float, framing: str = SLIP
+    ) -> None:
         self.name = name
-        self._child = ChildProcess(__name__, (name, repr(rate_hz), to, repr(repeat_s)))
+        self._child = ChildProcess(__name__, (name, repr(rate_hz), to, repr(repeat_s), framing))
         self._line = b""
 
     def start(self) -> None:
@@ -54,8 +59,10 @@ class SendProcess:
 class PipedWorker(SendWorker):
     """The worker at the other end: it waits on the pipe instead of a lock."""
 
-    def __init__(self, name: str, rate_hz: float, to: str, repeat_s: float, pipe: int) -> None:
-        super().__init__(name, rate_hz, OscOutput(to), repeat_s)
+    def __init__(
+        self, name: str, rate_hz: float, device: OutputDevice, repeat_s: float, pipe: int
+    ) -> None:
+        super().__init__(name, rate_hz, device, repeat_s)
         self._pipe = PipeReader(pipe)
         self._rest = b""
 
@@ -77,8 +84,9 @@ class PipedWorker(SendWorker):
 def main() -> None:
     """Send the newest line of standard input until its end."""
     begin_child()
-    name, rate_hz, to, repeat_s = sys.argv[1:]
-    PipedWorker(name, float(rate_hz), to, float(repeat_s), sys.stdin.fileno()).run()
+    name, rate_hz, to, repeat_s, framing = sys.argv[1:]
+    device = osc_output(to, framing)
+    PipedWorker(name, float(rate_hz), device, float(repeat_s), sys.stdin.fileno()).run()
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class SendWorker:
         self._until = -inf
         self._stopped = self._notes_end = False
         self._up: bool | None = None
-        self._again = -inf
+        self._again = self._opened = -inf
         self._pause = _FIRST_PAUSE_S
         self._thread = threading.Thread(target=self.run, name=f"send {name}", daemon=True)
 
@@ -94,7 +94,7 @@ class SendWorker:
                     self._device.play(values, now)
                 ends = self._device.rest(inf if self._taken_end() else now)
             except OSError as error:
-                self._set_up(False, str(error))
+                self._lose(str(error))
 
     def _next(self, due: float, ends: float) -> dict[str, float] | None:
         """Return the values that are due; an empty dict after a wait; None at the end."""
@@ -133,19 +133,26 @@ class SendWorker:
         if self._up and now >= self._again:
             self._again = now + _POLL_S
             if not self._device.there():
-                self._set_up(False, "it is gone")
+                self._lose("it is gone")
         if self._up or now < self._again:
             return bool(self._up)
         try:
             to = self._device.open()
         except OSError as error:
-            self._set_up(False, str(error))
-            self._again = now + self._pause
-            self._pause = min(2 * self._pause, _MAX_PAUSE_S)
+            self._lose(str(error))
             return False
-        self._again, self._pause = now + _POLL_S, _FIRST_PAUSE_S
+        self._again, self._opened = now + _POLL_S, now
         self._set_up(True, to)
         return True
+
+    def _lose(self, why: str) -> None:
+        """Try again after a pause, which grows unless the destination was open for long."""
+        now = time.monotonic()
+        if self._up and now >= self._opened + _MAX_PAUSE_S:
+            self._pause = _FIRST_PAUSE_S
+        self._set_up(False, why)
+        self._again = now + self._pause
+        self._pause = min(2 * self._pause, _MAX_PAUSE_S)
 
     def _set_up(self, up: bool, why: str) -> None:
         if up != self._up:

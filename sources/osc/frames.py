@@ -2,8 +2,9 @@
 
 The first byte determines the framing. A length below 16 MiB begins with NUL; a SLIP packet begins
 with END, or with `/` or `#` if its sender writes END after packets only. A packet longer than a
-datagram may be is cut to one byte more; the decoder rejects it by its length. Bytes without valid
-framing are returned as they are, so that the decoder rejects them, and the stream is `broken`.
+datagram may be is cut to one byte more; the decoder rejects it by its length. A SLIP packet with an
+invalid escape is returned with an END in front, so that the decoder rejects it. Bytes without valid
+framing are returned as they are, likewise, and the stream is `broken`.
 
 Pure. State: one packet. Losses: none here.
 """
@@ -43,7 +44,7 @@ class Frames:
         self._held = bytearray()
         self._left = 0
         """Missing bytes of a length-prefixed packet; 0: the length comes next."""
-        self._escaped = False
+        self._escaped = self._torn = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the packets completed by these bytes."""
@@ -62,7 +63,7 @@ class Frames:
     def rest(self) -> list[bytes]:
         """Return the incomplete packet at the end of the connection, to be rejected."""
         held, self._held = bytes(self._held), bytearray()
-        if not held and not self._left:
+        if not (held or self._left or self._escaped):
             return []
         begin = b"\0" if self.kind == "length" else bytes((END,))
         return [(begin + held)[:_SAMPLE]]
@@ -99,25 +100,34 @@ class Frames:
         *whole, last = data.split(bytes((END,)))
         for part in whole:
             self._unescape(part)
-            if self._held:
+            if self._torn or self._escaped:
+                found.append((bytes((END,)) + self._held)[:_SAMPLE])
+            elif self._held:
                 found.append(bytes(self._held))
             self._held.clear()
-            self._escaped = False
+            self._escaped = self._torn = False
         self._unescape(last)
         return found
 
     def _unescape(self, part: bytes) -> None:
-        """Append a part of a packet without its escapes; an invalid escape is kept as it is."""
+        """Append a part of a packet without its escapes."""
         if self._escaped and part:
-            self._hold(bytes((_ESCAPED.get(part[0], part[0]),)))
+            self._hold(self._meant(part[0]))
             part, self._escaped = part[1:], False
         first, *others = part.split(bytes((ESC,)))
         self._hold(first)
         for n, other in enumerate(others):
             if other:
-                self._hold(bytes((_ESCAPED.get(other[0], other[0]),)) + other[1:])
+                self._hold(self._meant(other[0]) + other[1:])
             elif n == len(others) - 1:
                 self._escaped = True
+            else:  # ESC after ESC
+                self._torn = True
+
+    def _meant(self, code: int) -> bytes:
+        """Return the byte of an escape; an invalid one makes the packet invalid."""
+        self._torn |= code not in _ESCAPED
+        return bytes((_ESCAPED.get(code, code),))
 
     def _hold(self, part: bytes) -> None:
         self._held += part[: max(self._longest + 1 - len(self._held), 0)]

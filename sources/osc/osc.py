@@ -22,7 +22,7 @@ from sources.host.host_clock import HostClock
 from sources.inbox import FromSource, Listener, Message, Unread
 from sources.osc.datagram import Datagrams
 from sources.osc.senders import Peers
-from sources.osc.tcp import TcpReceiver
+from sources.osc.tcp import MAX_CONNECTIONS, TcpReceiver
 from sources.osc.udp import BUFFER, Datagram, UdpReceiver, holder, listener
 
 _POLL_S = 0.1
@@ -95,11 +95,19 @@ class OscReceiver(Listener):
                         self._inbox.settle(looked)
                         break
                     self._inbox.put(self._decoded(datagrams, receiver))
+            if isinstance(receiver, TcpReceiver) and (refused := receiver.refused()):
+                self._refuse(refused, receiver)
             if dropped := receiver.drops():
                 self._inbox.lose(dropped)
             if last:
                 return
             sleep(_GATHER_S)
+
+    def _refuse(self, refused: Sequence[tuple[float, bytes]], receiver: TcpReceiver) -> None:
+        """Count refused connections, with the first one as the sample."""
+        (rx, raw), why = refused[0], f"{MAX_CONNECTIONS} senders are connected"
+        host, port = receiver.peer(raw)
+        self._inbox.put([Unread(rx, "peer", f"{host}:{port}", why.encode(), len(refused))])
 
     def _decoded(
         self, datagrams: Sequence[Datagram], receiver: AnyReceiver

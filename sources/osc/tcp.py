@@ -1,14 +1,16 @@
 """A TCP port with the interface of a UDP one: see `sources.osc.udp.UdpReceiver`.
 
-At most `MAX_CONNECTIONS` senders are connected at once; another one is refused. A packet is
-stamped when it is read. A connection with broken framing is closed, since it cannot be read on.
+At most `MAX_CONNECTIONS` senders are connected at once; another one is refused and counted. A
+packet is stamped when it is read. A connection with broken framing is closed, since it cannot be
+read on; one whose host has gone ends after a minute.
 
-State: one packet a connection. Losses: none here; if the flow is slower, the sender waits.
+State: one packet a connection. Losses: refused connections; no data: if the flow is slower, the
+sender waits.
 """
 
 from __future__ import annotations
 
-import select
+import selectors
 import socket
 import sys
 from contextlib import suppress
@@ -20,6 +22,8 @@ from sources.osc.frames import Frames
 MAX_CONNECTIONS = 16
 _READ = 65_536
 _MAPPED = "::ffff:"
+_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Probes of a silent sender: after so many seconds, every so many, so many."""
 
 
 class TcpReceiver:
@@ -64,6 +68,9 @@ class TcpReceiver:
             raise
         self.buffer = self._listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._senders: dict[socket.socket, tuple[Frames, bytes]] = {}
+        self._refused: list[tuple[float, bytes]] = []
+        self._ready = selectors.DefaultSelector()
+        self._ready.register(self._listener, selectors.EVENT_READ)
 
     @property
     def port(self) -> int:
@@ -72,7 +79,7 @@ class TcpReceiver:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for data; return whether there is any."""
-        return bool(select.select([self._listener, *self._senders], [], [], timeout_s)[0])
+        return bool(self._ready.select(timeout_s))
 
     def read(self) -> list[tuple[bytes, float, bytes]]:
         """Return the available packets, each with its arrival (s) and sender."""
@@ -90,7 +97,13 @@ class TcpReceiver:
             found += [(packet, rx, raw) for packet in packets]
             if not data or frames.broken:
                 del self._senders[sender]
+                self._ready.unregister(sender)
                 sender.close()
+        return found
+
+    def refused(self) -> list[tuple[float, bytes]]:
+        """Return the refused connections since the last call: arrival (s) and sender."""
+        found, self._refused = self._refused, []
         return found
 
     def drops(self) -> int:
@@ -107,15 +120,28 @@ class TcpReceiver:
         for sender in self._senders:
             sender.close()
         self._senders = {}
+        self._ready.close()
         self._listener.close()
 
     def _accept(self) -> None:
         with suppress(BlockingIOError, OSError):
             while True:
                 sender, address = self._listener.accept()
+                host = address[0].partition("%")[0].removeprefix(_MAPPED)
+                raw = f"{host} {address[1]}".encode()
                 if len(self._senders) >= MAX_CONNECTIONS:
                     sender.close()
+                    self._refused.append((self._clock(), raw))
                     continue
                 sender.setblocking(False)
-                host = address[0].partition("%")[0].removeprefix(_MAPPED)
-                self._senders[sender] = Frames(MAX_DATAGRAM), f"{host} {address[1]}".encode()
+                _keep_alive(sender)
+                self._senders[sender] = Frames(MAX_DATAGRAM), raw
+                self._ready.register(sender, selectors.EVENT_READ)
+
+
+def _keep_alive(sender: socket.socket) -> None:
+    """Let the system end a connection whose host has gone."""
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _ALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:
+            sender.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from math import isnan, nan
 
 import pytest
@@ -17,6 +18,7 @@ from sinks.conductor.clock_process import steady
 from sinks.conductor.conductor import MAX_WAITING, OscTickPlayer
 from sinks.conductor.osc_clock import tick_bundle, time_tag
 from sinks.conductor.tick_schedule import Tick
+from sources.osc.frames import Frames
 from tests.support.waiting import until
 
 PATIENCE_S = 20.0
@@ -177,6 +179,39 @@ def test_a_killed_process_is_started_again_and_its_counts_stay(play, peer, monke
     assert player.pid != before
     found = player.totals.total().outcomes
     assert found["sent"] + found["dropped"] == 1
+
+
+@pytest.mark.parametrize("framing", ["slip", "length"])
+def test_ticks_are_sent_over_tcp_and_again_after_a_loss(framing: str, capfd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE_S)
+        to = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        player = OscTickPlayer("music", to, OscClockConfig(), 0.001, framing)
+        player.start()
+        try:
+            for beats in (7, 8):
+                with listener.accept()[0] as peer:
+                    bundle = OscBundle(first_packet(peer, player, beats))
+                assert bundle.content(0).address == "/lumen/tick"
+                assert bundle.content(0).params[0] >= beats
+        finally:
+            player.stop()
+    assert "music does not tick: it is gone" in capfd.readouterr().err
+
+
+def first_packet(peer: socket.socket, player: OscTickPlayer, beats: int) -> bytes:
+    """Return the first packet of a connection on which ticks are sent."""
+    peer.settimeout(0.05)
+    frames, found = Frames(8192), []
+
+    def ticked() -> bool:
+        player.put(ticks(beats, 1, steady()), steady())
+        with suppress(TimeoutError):
+            found.extend(frames.feed(peer.recv(2048)))
+        return bool(found)
+
+    until(ticked)
+    return found[0]
 
 
 def test_a_destination_that_cannot_be_reached_drops_its_ticks(capfd) -> None:
