@@ -8,6 +8,7 @@ import socket
 from ipaddress import ip_address
 
 from configs.address import endpoint, ip_of
+from configs.connectors.lsl import LslDestination, LslStream
 from configs.connectors.mqtt import MqttDestination
 from configs.document import MAX_FAULTS, DataPath, Document, Place
 from configs.extras import missing
@@ -54,11 +55,28 @@ def check(document: Document, config: Config) -> None:
                 _played(document, at, config, destination)
             case MqttDestination():
                 check_mqtt(document, at, config, destination)
+            case LslDestination():
+                _streamed(document, at, config, destination)
         if isinstance(destination, OscDestination | MidiDestination | MqttDestination):
             for key, text in destination.map.items():
                 if len(document.faults) >= MAX_FAULTS:
                     return  # further faults are not shown
                 _expression(document, (*at, "map", key), text, readable)
+
+
+def _streamed(
+    document: Document, at: DataPath, config: Config, destination: LslDestination
+) -> None:
+    """Report an input that may take the stream of a rig."""
+    for index, stream in enumerate(config.streams):
+        if destination.loop or not isinstance(stream, LslStream):
+            continue
+        if destination.sends_to(stream):
+            listener = document.shown(("streams", index, "name"), stream.name)
+            shown = document.shown((*at, "name"), destination.name)
+            message = f"streams of '{shown}' are taken by stream '{listener}'"
+            place = document.place((*at, "name"))
+            document.fault(place, f"{message}, expected another name, or loop: true")
 
 
 def _played(

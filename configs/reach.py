@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 
+from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream, covers
 from configs.connectors.websocket import WebSocketStream
 from configs.document import DataPath, Document
@@ -103,7 +104,7 @@ def _form(stream: LiveStream, key: str) -> str:
             return ""
         case UreStream():
             return _series(stream.name, key)
-        case MqttStream() | WebSocketStream():
+        case MqttStream() | WebSocketStream() | LslStream():
             return ""
 
 
@@ -131,14 +132,14 @@ def _series(name: str, key: str) -> str:
 def _passes(stream: LiveStream, key: str) -> bool:
     if isinstance(stream, MqttStream):
         return any(covers(wanted, _ELEMENT.sub("", key)) for wanted in stream.topics)
-    if isinstance(stream, MidiStream | WebSocketStream) or not stream.keys:
+    if isinstance(stream, MidiStream | WebSocketStream | LslStream) or not stream.keys:
         return True
     names = {key, _ELEMENT.sub("", key)} if isinstance(stream, OscStream) else {key}
     return any(matches(wanted, name) for wanted in stream.keys for name in names)
 
 
 def _wanted(document: Document, stream: LiveStream, key: str) -> str:
-    if isinstance(stream, MidiStream | WebSocketStream) or _passes(stream, key):
+    if isinstance(stream, MidiStream | WebSocketStream | LslStream) or _passes(stream, key):
         return ""
     if isinstance(stream, MqttStream):
         return f"{one_of(stream.topics)} of the stream's topics to cover '{key}'"

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from configs.connectors.kafka import KafkaStream
 from configs.connectors.kafka_out import KafkaDestination
+from configs.connectors.lsl import LslDestination, LslStream
 from configs.connectors.mqtt import MqttDestination, MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.discovery import DiscoveryConfig
@@ -46,8 +47,12 @@ from operators.settings.config_part import ConfigPart
 from operators.settings.groups import FailoverConfig, WeightsConfig
 from operators.settings.plan import Member, Plan, Signal
 
-LiveStream: TypeAlias = OscStream | MidiStream | UreStream | MqttStream | WebSocketStream
-AnyDestination: TypeAlias = OscDestination | MidiDestination | MqttDestination | KafkaDestination
+LiveStream: TypeAlias = (
+    OscStream | MidiStream | UreStream | MqttStream | WebSocketStream | LslStream
+)
+AnyDestination: TypeAlias = (
+    OscDestination | MidiDestination | MqttDestination | LslDestination | KafkaDestination
+)
 RecordedStream: TypeAlias = FileStream | KafkaStream
 """Inputs that can be read again: arrivals and host ticks lie in them."""
 RunMode = Literal["causal", "hindsight"]

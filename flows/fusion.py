@@ -223,7 +223,7 @@ def build(
     rigs = rigs_of(cfg)
     conductor = conducted(cfg, host, f"{Port.__module__}:{Port.__qualname__}")
     destinations = played(cfg, Port, conductor.senders if conductor else None)
-    packets = packet_senders(cfg)
+    packets = packet_senders(cfg, host)
     exporters = _served(cfg, rigs, host, place, conductor)
     discovery = _discovered(cfg, place, destinations)
     output = Output(

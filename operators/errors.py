@@ -21,7 +21,7 @@
     │   ├── ThriftError             metadata of Parquet; also ValueError (sources.columnar.thrift)
     │   ├── DamagedError            Parquet; also ValueError (sources.columnar.parquet_file)
     │   ├── ConvertError            a recording to be converted (ops.cli.convert)
-    │   ├── HeaderError             an XML header; also ValueError (sources.xdf.xml_header)
+    │   ├── HeaderError             an XML header; also ValueError (sources.header.xml_header)
     │   ├── PageError               a page of metrics (sources.ure.exposition)
     │   ├── ChaosError              a fault that cannot be applied (ops.cli.chaos)
     │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)

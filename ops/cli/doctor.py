@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from configs.address import endpoint
+from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.document import public_url
@@ -327,7 +328,7 @@ def endpoints(config: Config | None) -> Iterator[Diagnosis]:
 def connectors(config: Config | None) -> Iterator[Diagnosis]:
     """Connect each stream to its broker, or serve its port, for a moment."""
     for stream in config.streams if config else ():
-        if not isinstance(stream, MqttStream | WebSocketStream):
+        if not isinstance(stream, MqttStream | WebSocketStream | LslStream):
             continue
         receiver, inbox = stream_of(stream, config), Inbox(stream.name)
         receiver.start(inbox)
@@ -335,7 +336,7 @@ def connectors(config: Config | None) -> Iterator[Diagnosis]:
         while inbox.why == NEVER and time.monotonic() < end:
             time.sleep(0.01)
         receiver.stop()
-        name = "mqtt" if isinstance(stream, MqttStream) else "websocket"
+        name = str(type(stream).__struct_config__.tag)
         turns = [item for item in inbox.take() if isinstance(item, StreamChange)]
         if turns and turns[0].up:
             yield Diagnosis("ok", name, turns[0].why)

@@ -27,11 +27,13 @@ from operators.errors import ToolError
 from ops.cli.guess.announced_services import AnnouncedServices
 from ops.cli.guess.channel_survey import HEAD, ChannelSurvey, shown
 from ops.cli.guess.live_config import BACK, StageGuess, destinations, found, written
+from ops.cli.guess.lsl_streams import LslStreams
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.text.table import table
+from sources.header.channel_keys import READING_ERRORS, READINGS
 from sources.host.host_clock import HostClock
 from sources.host.signal_shutdown import SignalShutdown
-from sources.inbox import FromSource, Inbox, Item, Receiving, StreamChange
+from sources.inbox import FromSource, Inbox, Item, Message, Receiving, StreamChange
 from sources.live.live import stream_of
 from sources.midi.port_name import bare
 from sources.osc import OscReceiver, open_port, refusal
@@ -80,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--announced",
         action="store_true",
         help="also list the OSC services that others announce (extra zeroconf)",
+    )
+    parser.add_argument(
+        "--lsl", action="store_true", help="every stream of the Lab Streaming Layer (extra lsl)"
     )
     parser.add_argument(
         "--out",
@@ -144,6 +149,8 @@ class ListeningPort:
         Further streams, whose extras are installed.
     announced : bool
         List the announced OSC services; the extra is installed.
+    lsl : LslStreams, optional
+        Every stream of the Lab Streaming Layer, also those that appear later.
     """
 
     def __init__(
@@ -154,11 +161,13 @@ class ListeningPort:
         inputs: MidiInputs | None = None,
         connectors: Sequence[MqttStream | WebSocketStream] = (),
         announced: bool = False,
+        lsl: LslStreams | None = None,
     ) -> None:
         self.survey, self.host = ChannelSurvey(), HostClock()
         self.streams: dict[str, LiveStream] = {}
         self._log = log
         self._running: dict[str, tuple[Receiving, Inbox]] = {}
+        self._lsl = lsl
         self._inputs = (inputs or MidiInputs()) if midi else None
         self._why = ""
         self._next_look = 0.0
@@ -188,6 +197,8 @@ class ListeningPort:
                     self._put(name, item)
             for line in inbox.take_log():
                 self._log(shown(line, 200))
+        for config in self._lsl.look() if self._lsl is not None else ():
+            self._start(config)
         if self._inputs is not None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _PORTS_EVERY_S
             present, why = self._inputs.look()
@@ -204,6 +215,8 @@ class ListeningPort:
 
     def _put(self, stream: str, item: Item) -> None:
         """Add an event; a single sender to a port has the name of its stream."""
+        if isinstance(item, Message) and item.key in (READINGS, READING_ERRORS):
+            return
         if not isinstance(item, FromSource):
             self.survey.take(stream, item)
             return
@@ -254,7 +267,10 @@ class ListeningPort:
 
 
 def opening(
-    osc: list[str], midi: bool, connectors: Sequence[MqttStream | WebSocketStream] = ()
+    osc: list[str],
+    midi: bool,
+    connectors: Sequence[MqttStream | WebSocketStream] = (),
+    lsl: bool = False,
 ) -> list[str]:
     """Return the ports to be opened, and the addresses to send to."""
     lines = []
@@ -274,6 +290,8 @@ def opening(
             lines.append(f"  send to {place}" + (f"  ({interface})" if interface else ""))
     if midi:
         lines.append("Opens every MIDI port.")
+    if lsl:
+        lines.append("Receives every LSL stream.")
     for stream in connectors:
         if isinstance(stream, MqttStream):
             lines.append(f"Subscribes to all topics of {stream.broker}.")
@@ -289,12 +307,13 @@ def listen(
     done: threading.Event,
     connectors: Sequence[MqttStream | WebSocketStream] = (),
     announced: bool = False,
+    lsl: LslStreams | None = None,
 ) -> ListeningPort:
     """Receive for a time or until `done`, and show the survey."""
     terminal = sys.stdout.isatty()
     messages: deque[str] = deque(maxlen=_MAX_MESSAGES)
     log = messages.append if terminal else print
-    listener = ListeningPort(osc, midi, log, connectors=connectors, announced=announced)
+    listener = ListeningPort(osc, midi, log, connectors=connectors, announced=announced, lsl=lsl)
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     due = time.monotonic()
     try:
@@ -305,7 +324,7 @@ def listen(
                 if terminal:
                     unguarded(sys.stdout).write(_CLEAR)
                     print(
-                        *opening(osc, midi, connectors),
+                        *opening(osc, midi, connectors, lsl is not None),
                         *messages,
                         "",
                         listener.report(),
@@ -360,18 +379,21 @@ def main(args: argparse.Namespace) -> int:
         connectors = _connectors(args.mqtt, args.websocket)
         if args.announced and (why := missing("zeroconf")):
             raise ToolError(f"--announced {why.removeprefix('type zeroconf ')}")
+        if args.lsl and (why := missing("lsl")):
+            raise ToolError(why)
     except ToolError as error:
         print(f"lumen listen: {error}", file=sys.stderr)
         return 2
-    osc = args.osc or ([] if args.midi or connectors else [f"0.0.0.0:{PORT}"])
-    midi = args.midi or not (args.osc or connectors)
+    others = bool(connectors) or args.lsl
+    osc = args.osc or ([] if args.midi or others else [f"0.0.0.0:{PORT}"])
+    midi = args.midi or not (args.osc or others)
     if args.out.exists():
         print(
             f"lumen listen: {args.out} exists already: choose another file with --out",
             file=sys.stderr,
         )
         return 2
-    print(*opening(osc, midi, connectors), sep="\n", flush=True)
+    print(*opening(osc, midi, connectors, args.lsl), sep="\n", flush=True)
     if args.announced:
         print("Asks the network for OSC services, by multicast DNS.", flush=True)
     for addr in osc:
@@ -383,7 +405,8 @@ def main(args: argparse.Namespace) -> int:
             return 2
     with SignalShutdown() as shutdown:
         shutdown.start()
-        listener = listen(osc, midi, args.seconds, shutdown.event, connectors, args.announced)
+        lsl = LslStreams() if args.lsl else None
+        listener = listen(osc, midi, args.seconds, shutdown.event, connectors, args.announced, lsl)
     now = listener.host()
     print(listener.report(), *found(listener.survey, now, args.stage).left_out(), sep="\n")
     text = configuration(listener, now, StageGuess(args.back) if args.stage else None)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import open_own
@@ -58,6 +59,10 @@ def stand_in(config: Config, out: Path) -> Config:
                 streams.append(replace(stream, broker=NO_BROKER, basic_auth=None, ca_file=None))
             case WebSocketStream():
                 streams.append(replace(stream, addr=NOWHERE, token_file=None))
+            case LslStream():
+                streams.append(
+                    replace(stream, stream=NO_DEVICE, stream_type=None, source_id=NO_DEVICE)
+                )
             case FileStream():
                 streams.append(stream)
     bridge = config.bridge and replace(config.bridge, exporter=None, state_file=None)

@@ -10,9 +10,11 @@ Live runs are sent, and replays with a speed, as `Send` does.
 from __future__ import annotations
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from configs.connectors.lsl import LslDestination
 from configs.connectors.mqtt import MqttDestination
+from configs.inputs import FileStream
 from configs.schema import Config
 from operators.records import Packet
 from sinks.send.packet_sender import PacketSender
@@ -58,8 +60,15 @@ class PacketSend:
             sender.stop()
 
 
-def packet_senders(config: Config) -> PacketSend | None:
-    """Return the destinations of a run that take packets, None without any."""
+def packet_senders(config: Config, host: Callable[[], float]) -> PacketSend | None:
+    """Return the destinations of a run that take packets, None without any.
+
+    Parameters
+    ----------
+    config : Config
+    host : callable
+        Host time (s).
+    """
     senders: list[PacketSender] = []
     if not config.send or not paced(config):
         return None
@@ -69,4 +78,10 @@ def packet_senders(config: Config) -> PacketSend | None:
                 from sinks.send.mqtt_output import MqttSender  # an extra
 
                 senders.append(MqttSender(each, config.plan()))
+            case LslDestination():
+                from sinks.send.lsl_output import LslSender, TickAxis  # an extra
+
+                speeds = [s.speed for s in config.streams if isinstance(s, FileStream) and s.speed]
+                axis = TickAxis(host) if config.live else TickAxis(None, max(speeds, default=1.0))
+                senders.append(LslSender(each, config.plan(), axis))
     return PacketSend(senders) if senders else None

@@ -32,6 +32,7 @@ from threading import Thread
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.connectors.kafka import KafkaStream
+from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
@@ -108,6 +109,14 @@ def stream_of(stream: LiveStream, config: Config | None = None) -> Receiving:
             from sources.websocket.websocket import WebSocketReceiver  # an extra
 
             return WebSocketReceiver(stream, pages_of(config))
+        case LslStream():
+            from sources.lsl.lsl import LslReceiver  # an extra
+
+            if config is None:
+                return LslReceiver(stream)
+            own, used = config.plan(), f"{stream.name}:"
+            keys = {name.removeprefix(used) for name in own.used if name.startswith(used)}
+            return LslReceiver(stream, keys, lambda key: own.is_held(used + key))
 
 
 def pages_of(config: Config | None) -> list[str]:

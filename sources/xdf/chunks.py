@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, TypeAlias
 
-from sources.xdf.xml_header import HeaderTexts
+from sources.header.xml_header import HeaderTexts
 
 MAGIC = b"XDF:"
 HEADER, SAMPLES, OFFSET = 2, 3, 4

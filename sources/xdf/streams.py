@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.limits import MAX_NAME_LENGTH
 from operators.types import F64, I64, Bool, Reason
+from sources.header.channel_keys import READINGS, channel_keys, unique_name
 from sources.recordings import remarks
 from sources.recordings.spool import Spool, SpoolColumn, Texts, pieces
 from sources.xdf import plausibility
@@ -31,7 +31,6 @@ from sources.xdf.plausibility import cause, is_stamp, seconds
 from sources.xdf.stream_clock import StreamClock
 from sources.xdf.stream_columns import StreamColumns
 
-READINGS = "clock_offset"
 MOVED_S = 1e-6
 _PIECE = 1 << 16
 _TOGETHER = 1 << 18
@@ -141,7 +140,7 @@ def place(
         Called with the number of processed samples.
     """
     out, file_axis, taken = Placed(), _TimeAxis(streams), Counter[str]()
-    names = [_unique(s.header.name, taken, f"stream_{s.header.number}") for s in streams]
+    names = [unique_name(s.header.name, taken, f"stream_{s.header.number}") for s in streams]
     done = 0
     for group in _groups([len(stream.ts) for stream in streams]):
         works = [_tracked(file_axis, k, streams[k], names[k], spool) for k in group]
@@ -170,7 +169,7 @@ def _tracked(
     file_axis: _TimeAxis, k: int, stream: StreamColumns, name: str, spool: Spool
 ) -> Work[Placed]:
     """Put one stream on the recorder's clock."""
-    out, keys = Placed(), _keys(stream.header)
+    out, keys = Placed(), channel_keys(stream.header.labels, stream.header.channels)
     yield from _track(out, file_axis, k, stream, name, keys, spool)
     for key, wide in zip(keys, stream.wide.tolist(), strict=True):
         if wide:
@@ -311,20 +310,3 @@ def _kept(values: SpoolColumn | Texts, good: Bool, spool: Spool) -> SpoolColumn 
     for s in pieces(len(good), _PIECE):
         column.add(values.read(s.start, s.stop)[good[s]])
     return column
-
-
-def _unique(name: str, taken: Counter[str], otherwise: str) -> str:
-    """Return a unique name that is valid in a configuration."""
-    name = name.strip().replace(":", "_")[: MAX_NAME_LENGTH - 8] or otherwise
-    while taken[name]:
-        taken[name] += 1
-        name = f"{name}_{taken[name]}"
-    taken[name] += 1
-    return name
-
-
-def _keys(header: Header) -> tuple[str, ...]:
-    """Return the name of each channel: its label, else its number."""
-    labels = [*header.labels, *[""] * (header.channels - len(header.labels))]
-    taken = Counter({READINGS: 1})
-    return tuple(_unique(label, taken, f"ch{i + 1}") for i, label in enumerate(labels))

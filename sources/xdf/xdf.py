@@ -35,6 +35,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from operators.errors import SourceError
+from sources.header.channel_keys import READINGS
 from sources.recordings.progress import Progress
 from sources.recordings.recording import Mark
 from sources.recordings.spool import Spool, pieces
@@ -42,7 +43,7 @@ from sources.rows.names import Names
 from sources.rows.rows import DecodedRows
 from sources.xdf.chunks import MAGIC
 from sources.xdf.stream_columns import decode
-from sources.xdf.streams import READINGS, Placed, place
+from sources.xdf.streams import Placed, place
 from sources.xdf.xdf_rows import Recorded
 
 MAX_BYTES = 1 << 30

@@ -20,10 +20,11 @@ from configs.inert import inert
 from operators.events import Reject
 from operators.limits import MAX_LINE
 from operators.types import F64, I32, I64, Reason
+from sources.header.channel_keys import READINGS
 from sources.rows.names import REJECT, Names
 from sources.rows.rows import DecodedRows, no_notes
 from sources.xdf.chunks import Span
-from sources.xdf.streams import READINGS, Placed, XdfStream
+from sources.xdf.streams import Placed, XdfStream
 
 _MAX_ROWS = 65_536
 _MIN_AHEAD = 1024

@@ -17,9 +17,9 @@ from ops.cli.guess.delimited_files import dialects, of_time
 from ops.cli.guess.members import Proposal, held, named, propose
 from ops.cli.guess.survey import MIN_COUNT, RecordedChannel, Survey, span_of, survey
 from ops.cli.guess.yaml_text import yaml_of
+from sources.header.channel_keys import READINGS
 from sources.replay import RecordingsError
 from sources.tape.reader import is_tape
-from sources.xdf.streams import READINGS
 
 FACTS = (
     "ure_phase_diff_mean",

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from math import inf
 
 from configs.address import endpoint
+from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.inert import quoted
@@ -304,6 +305,10 @@ def _written(
         return f"{{name: {stream.name}, type: mqtt, broker: {stream.broker}, topics: [{topics}]}}"
     if isinstance(stream, WebSocketStream):
         return f"{{name: {stream.name}, type: websocket, addr: {quoted(stream.addr)}}}"
+    if isinstance(stream, LslStream):
+        given = {"stream": stream.stream, "source_id": stream.source_id}
+        asked = "".join(f", {key}: {quoted(text)}" for key, text in given.items() if text)
+        return f"{{name: {quoted(stream.name)}, type: lsl{asked}}}"
     assert isinstance(stream, OscStream)
     own = [c.name for c in (*senders.series, *senders.facts) if _stream(c.name) == stream.name]
     parts = [f"name: {stream.name}", "type: osc", f"addr: {quoted(str(stream.addr))}"]

@@ -19,7 +19,7 @@ from configs.inert import quoted
 from ops.cli.guess.agreement import Agreement
 from ops.cli.guess.survey import RecordedChannel
 from sinks.advice.comparison import named as listed
-from sources.xdf.streams import READINGS
+from sources.header.channel_keys import READINGS
 
 MAX_PAIRS = 600
 """Compared pairs of channels without a common label, type or unit."""

@@ -1,0 +1,1 @@
+"""The description of an LSL stream: in the header of a recording, or from the sender itself."""

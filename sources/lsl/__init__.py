@@ -1,0 +1,1 @@
+"""LSL: a stream of the Lab Streaming Layer as a live stream."""
