@@ -127,6 +127,35 @@ def test_a_wrong_password_is_named_and_not_shown(tmp_path: Path, begun: list) ->
     until(lambda: inbox.up)
 
 
+@pytest.mark.parametrize("payload", [b"on fire", b"NaN", b"[1, NaN]", b"", b"\xff\xfe", b"{"])
+def test_a_payload_that_is_no_json_is_one_dead_letter_and_the_next_is_used(
+    broker: Broker, begun: list, payload: bytes
+) -> None:
+    _, inbox = receiving(begun, broker)
+    until(lambda: inbox.up)
+    sender = publisher(begun, broker)
+    sender.publish("stage/level", payload, qos=1)
+    sender.publish("stage/level", "2", qos=1)
+    taken: list = []
+    until(lambda: taken.extend(inbox.take()) or events(taken))
+    found = [(x.reason, x.where) for x in taken if isinstance(x, Unread)]
+    assert found == [("json", "stage/level")]
+    assert events(taken)[0].value == 2.0
+
+
+def test_a_broker_that_is_stuck_and_comes_back_loses_nothing(broker: Broker, begun: list) -> None:
+    _, inbox = receiving(begun, broker, qos=1)
+    until(lambda: inbox.up)
+    sender = publisher(begun, broker)
+    broker.freeze(True)
+    for i in range(100):
+        sender.publish("stage/level", str(i), qos=1)
+    broker.freeze(False)
+    taken: list = []
+    until(lambda: taken.extend(events(inbox.take())) or len(taken) >= 100)
+    assert [message.value for message in taken] == list(map(float, range(100)))
+
+
 def test_ten_thousand_topics_and_a_large_payload_are_counted(broker: Broker, begun: list) -> None:
     _, inbox = receiving(begun, broker)
     until(lambda: inbox.up)
