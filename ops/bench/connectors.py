@@ -5,13 +5,15 @@
 Each receiver runs in a process of its own with an inbox that is emptied as a flow does; the sender
 is a process of its own too. `lost` is sent less received; `cpu` the receiver's CPU time over the
 time of sending. MQTT: 5,000 messages a second, QoS 0, through mosquitto (`make peers`). WebSocket:
-20,000 events a second in arrays of 20. LSL: 32 channels at 500 Hz, 16,000 events a second.
+20,000 events a second in arrays of 20. LSL: 32 channels at 500 Hz, 16,000 events a second. OSC over
+TCP: 20,000 messages a second, SLIP, in writes of 20.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,24 +25,30 @@ from typing import Any
 from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
+from configs.inputs import OscStream
+from configs.schema import LiveStream
 from ops.fakes.lsl_network import alone, load, outlet
 from ops.fakes.ports import free_port
 from ops.text.table import table
+from sinks.send.destination import packed
+from sinks.send.osc_tcp import slip
 from sources.header.channel_keys import READING_ERRORS, READINGS
 from sources.inbox import Inbox, Message
 from sources.live.live import stream_of
 
 _PEERS = Path(__file__).parents[2] / ".peers"
 _QUIET_S = 3.0
-RATES = {"mqtt": 5_000, "websocket": 20_000, "lsl": 16_000}
+RATES = {"mqtt": 5_000, "websocket": 20_000, "osc over tcp": 20_000, "lsl": 16_000}
 LSL_CHANNELS = 32
 OF_CLOCK = READINGS, READING_ERRORS
 
 
-def stream(name: str, port: int) -> MqttStream | WebSocketStream | LslStream:
+def stream(name: str, port: int) -> LiveStream:
     """Return the stream of a connector at a port of this machine."""
     if name == "mqtt":
         return MqttStream(name="m", broker=f"mqtt://127.0.0.1:{port}", topics=["bench"])
+    if name == "osc over tcp":
+        return OscStream(name="o", addr=f"tcp://127.0.0.1:{port}")
     if name == "lsl":
         return LslStream(name="l", stream=f"bench-{port}")
     return WebSocketStream(name="w", addr=f"127.0.0.1:{port}")
@@ -108,6 +116,15 @@ def send_lsl(port: int, count: int, rate: int) -> None:
     time.sleep(60)  # until all has been received, and this is ended
 
 
+def send_osc(port: int, count: int, rate: int) -> None:
+    """Send SLIP packets of one float each at a steady rate."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        began = time.monotonic()
+        for i in range(0, count, 20):
+            _pace(began + i / rate)
+            connection.sendall(b"".join(slip(packed("/x", float(i + j))) for j in range(20)))
+
+
 def _pace(due: float) -> None:
     if (wait := due - time.monotonic()) > 0.001:
         time.sleep(wait)
@@ -164,7 +181,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.send:
         name, port, count = args.send[0], int(args.send[1]), int(args.send[2])
-        senders = {"mqtt": send_mqtt, "websocket": send_websocket, "lsl": send_lsl}
+        senders = {
+            "mqtt": send_mqtt,
+            "websocket": send_websocket,
+            "osc over tcp": send_osc,
+            "lsl": send_lsl,
+        }
         senders[name](port, count, RATES[name])
         return
     head = ("connector", "events/s", "sent", "lost", "dropped", "core", "us/event")

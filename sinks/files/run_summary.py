@@ -88,7 +88,8 @@ class RunSummary:
         ended, aborted : bool
             All data ended; the run was aborted. Hashes of recordings are taken at the end only.
         dead_lines_lost, batches_not_shown : int
-            Dead letters that were not written; batches that the live page did not take.
+            Dead letters that were not written; batches that the live page, and findings that
+            destinations, did not take.
         """
         streams = [s for s in self._config.streams if isinstance(s, FileStream)]
         paths = [path for each in files.values() for s in each.values() for path in s.paths()]

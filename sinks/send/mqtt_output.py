@@ -48,6 +48,7 @@ class MqttSender(PacketSender):
         self._expressions: dict[str, ExpressionMap] = {}
         self._fresh: dict[str, Outgoing] = {}
         self._up: bool | None = None
+        self._why = ""
         self._refused = 0
         self._told: set[str] = set()
         self._stopped = threading.Event()
@@ -113,9 +114,9 @@ class MqttSender(PacketSender):
                 if session.accepted and not self._up:
                     self._set_up(True, f"{self._config.broker}, {self._config.topic}/#")
                 now = time.monotonic()
-                if session.accepted and now >= due:
-                    due = max(due + period, now)
-                    self._renew()
+                if session.accepted and now >= due and self._renew():
+                    # Even on average, and never two at once after a gap.
+                    due = max(due + period, now + period / 2)
                 self._send(session)
             if not why:
                 why = self._finish(session)
@@ -125,9 +126,11 @@ class MqttSender(PacketSender):
             with suppress(OSError, ValueError):
                 session.close(time.monotonic() + _END_S / 2)
 
-    def _renew(self) -> None:
-        """Replace what was not sent yet by what is newer."""
-        self._fresh.update((message.topic, message) for message in self._outbox.take_newest())
+    def _renew(self) -> bool:
+        """Replace what was not sent yet by what is newer; return whether anything is."""
+        newest = self._outbox.take_newest()
+        self._fresh.update((message.topic, message) for message in newest)
+        return bool(newest)
 
     def _send(self, session: MqttSession) -> None:
         """Publish findings first, then what is fresh, while there is room."""
@@ -155,11 +158,11 @@ class MqttSender(PacketSender):
         return why
 
     def _set_up(self, up: bool, why: str) -> None:
-        if up != self._up:
+        if up != self._up or (not up and why != self._why):
             state = "publishes" if up else "is silent"
             # One write, so that lines of other threads do not cut it.
             sys.stderr.write(f"lumen: {self.name} {state}: {why}\n")
-        self._up = up
+        self._up, self._why = up, why
 
 
 def _why(error: Exception) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from configs import extras
+from configs.connectors.mqtt import overlaps
 from tests.configs.minimal import BASE, loaded, refused
 
 
@@ -63,3 +65,91 @@ def test_a_destination_over_tcp_that_this_run_receives_needs_loop(addr, to, reac
         assert "is the address of stream" in refused(text)[0]
         text = text.replace(f'to: "{to}"', f'to: "{to}", loop: true')
     assert loaded(text).config.send
+
+
+def mqtt(rest: str = "", broker: str = "mqtt://127.0.0.1:1883") -> str:
+    return f'send: [{{name: house, type: mqtt, broker: "{broker}"{rest}}}]\n'
+
+
+def test_mqtt_needs_a_broker_alone():
+    (house,) = loaded(BASE + mqtt()).config.send
+    assert (house.topic, house.qos, house.rate_hz, house.map) == ("lumen", 1, 1.0, {})
+    assert house.filters == ("lumen/status", "lumen/+/state", "lumen/+/evidence")
+
+
+@pytest.mark.parametrize(
+    ("rest", "fault"),
+    [
+        (", topic: lumen/+", "expected levels with a name each, without + and #"),
+        (", topic: /lumen", "expected levels with a name each"),
+        (", topic: lumen/", "expected levels with a name each"),
+        (', topic: "$SYS/lumen"', "expected levels with a name each"),
+        (", topic: ''", "topic"),
+        (", map: {state: pulse}", "other than state and evidence"),
+        (", map: {'a/#': pulse}", "without + and #"),
+        (", map: {motion: puls}", "puls"),
+        (", map: {motion: pulse > 1}", "expected a number, not a condition"),
+        (", qos: 2", "qos"),
+        (", rate_hz: 0", "rate_hz"),
+        (", ca_file: demo.ndjson", "expected an mqtts:// broker"),
+        (", basic_auth: {username: a, password_file: nowhere}", "nowhere does not exist"),
+        (", to: x", "to"),
+    ],
+)
+def test_mqtt_that_cannot_be_sent_is_refused(rest, fault):
+    lines = refused(BASE + mqtt(rest))
+    assert len(lines) == 1
+    assert lines[0].startswith("c.yaml:4:")
+    assert fault in lines[0]
+
+
+def test_a_broker_without_a_port_is_refused():
+    (line,) = refused(BASE + mqtt(broker="mqtt://127.0.0.1:70000"))
+    assert "expected a port from 1 to 65535" in line
+
+
+@pytest.mark.parametrize(
+    ("broker", "topics", "received"),
+    [
+        ("mqtt://127.0.0.1:1883", "lumen/stage/state", True),
+        ("mqtt://localhost", "lumen/#", True),
+        ("mqtt://127.0.0.1", "#", True),
+        ("mqtt://127.0.0.1", "+/+/evidence", True),
+        ("mqtt://127.0.0.1", "lumen/status", True),
+        ("mqtt://127.0.0.1", "+/hall/motion", True),
+        ("mqtt://127.0.0.1", "$share/group/lumen/#", True),
+        ("mqtt://127.0.0.1", "lumen/stage/level", False),
+        ("mqtt://127.0.0.1", "stage/#", False),
+        ("mqtt://127.0.0.1", "$SYS/#", False),
+        ("mqtt://127.0.0.1:1884", "lumen/#", False),
+        ("mqtts://127.0.0.1", "lumen/#", False),
+        ("mqtt://broker.local", "lumen/#", False),
+    ],
+)
+def test_topics_that_this_run_receives_itself_need_loop(broker, topics, received):
+    text = live(f'type: mqtt, broker: "{broker}", topics: ["/x", "/y", "{topics}"]')
+    text += mqtt(", map: {motion: pulse}")
+    if received:
+        (line,) = refused(text)
+        assert f"are received by stream 'a' with '{topics}'" in line
+        text = text.replace("map: {motion", "loop: true, map: {motion")
+    assert loaded(text).config.send
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        ("a/b", "a/b", True), ("a/+", "+/b", True), ("a/#", "a", True), ("a", "a/#", True),
+        ("a/+/c", "a/b/+", True), ("#", "a/b", True), ("a/b/#", "a", False), ("a", "a/b", False),
+        ("a/+", "a", False), ("a/b", "a/c", False), ("#", "$SYS/x", False),
+        ("+/x", "$SYS/x", False),
+    ],
+)  # fmt: skip
+def test_topic_filters_overlap_where_a_topic_matches_both(one, other, overlap):
+    assert overlaps(one, other) is overlaps(other, one) is overlap
+
+
+def test_a_destination_without_its_extra_is_named_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    (line,) = refused(BASE + mqtt())
+    assert line == "c.yaml:4:28: type mqtt needs pip install 'lumen-fusion[mqtt]'"

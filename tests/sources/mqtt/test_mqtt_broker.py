@@ -7,48 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from paho.mqtt.client import Client, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
 
 from configs.connectors.mqtt import MqttStream
 from configs.inputs import BasicAuth
-from ops.fakes.ports import free_port
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.mqtt.mqtt import MqttReceiver
+from tests.support.mosquitto import MOSQUITTO, Broker, publisher
 from tests.support.programs import PEERS, environment, needs
 from tests.support.waiting import until
 
-MOSQUITTO = PEERS / "usr/sbin/mosquitto"
 pytestmark = needs(MOSQUITTO)
-
-
-class Broker:
-    """A mosquitto on loopback."""
-
-    def __init__(self, folder: Path, *lines: str) -> None:
-        self.port = free_port()
-        self._folder = folder
-        self._lines = lines or ("allow_anonymous true",)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        config = self._folder / "mosquitto.conf"
-        user = f"user {Path.home().owner()}"
-        text = [f"listener {self.port} 127.0.0.1", user, "max_queued_messages 0", *self._lines]
-        config.write_text("\n".join(text) + "\n")
-        self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", config], env=environment(self._folder),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 @pytest.fixture
@@ -76,26 +44,6 @@ def receiving(
     receiver.start(inbox)
     begun.append(receiver.stop)
     return receiver, inbox
-
-
-def publisher(begun: list, broker: Broker) -> Client:
-    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
-    client.max_queued_messages_set(0)
-    client.max_inflight_messages_set(1000)
-
-    def connected() -> bool:
-        try:
-            client.connect("127.0.0.1", broker.port)
-        except OSError:
-            return False
-        return True
-
-    until(connected)
-    client.loop_start()
-    begun.append(client.loop_stop)
-    begun.append(client.disconnect)
-    until(client.is_connected)
-    return client
 
 
 def events(items: list) -> list[Message]:
@@ -177,6 +125,35 @@ def test_a_wrong_password_is_named_and_not_shown(tmp_path: Path, begun: list) ->
     assert "wrong" not in inbox.why
     own.write_text("right\n")
     until(lambda: inbox.up)
+
+
+@pytest.mark.parametrize("payload", [b"on fire", b"NaN", b"[1, NaN]", b"", b"\xff\xfe", b"{"])
+def test_a_payload_that_is_no_json_is_one_dead_letter_and_the_next_is_used(
+    broker: Broker, begun: list, payload: bytes
+) -> None:
+    _, inbox = receiving(begun, broker)
+    until(lambda: inbox.up)
+    sender = publisher(begun, broker)
+    sender.publish("stage/level", payload, qos=1)
+    sender.publish("stage/level", "2", qos=1)
+    taken: list = []
+    until(lambda: taken.extend(inbox.take()) or events(taken))
+    found = [(x.reason, x.where) for x in taken if isinstance(x, Unread)]
+    assert found == [("json", "stage/level")]
+    assert events(taken)[0].value == 2.0
+
+
+def test_a_broker_that_is_stuck_and_comes_back_loses_nothing(broker: Broker, begun: list) -> None:
+    _, inbox = receiving(begun, broker, qos=1)
+    until(lambda: inbox.up)
+    sender = publisher(begun, broker)
+    broker.freeze(True)
+    for i in range(100):
+        sender.publish("stage/level", str(i), qos=1)
+    broker.freeze(False)
+    taken: list = []
+    until(lambda: taken.extend(events(inbox.take())) or len(taken) >= 100)
+    assert [message.value for message in taken] == list(map(float, range(100)))
 
 
 def test_ten_thousand_topics_and_a_large_payload_are_counted(broker: Broker, begun: list) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -144,13 +145,57 @@ def _connects(begun: ExitStack, url: str) -> bool:
     return True
 
 
-def test_a_client_that_leaves_in_mid_message_costs_nothing(begun: ExitStack) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"\x81\xfe\x10\x00abcd",  # the head of 4,096 bytes
+        b"\x01\x82\0\0\0\0{}",  # the first of several frames
+        b"\x81",  # half a head
+    ],
+)
+def test_a_client_that_leaves_in_mid_message_costs_nothing(begun: ExitStack, part: bytes) -> None:
     url, inbox = served(begun)
     connection = client(begun, url)
-    connection.socket.sendall(b"\x81\xfe\x10\x00abcd")  # the head of 4,096 bytes
+    connection.socket.sendall(part)
     connection.socket.close()
     other = client(begun, url)
     other.send('{"key": "/x", "value": 1}')
+    assert taken(inbox, 1)[0].value == 1.0
+
+
+def test_what_is_no_websocket_frame_ends_its_connection_only(begun: ExitStack) -> None:
+    url, inbox = served(begun)
+    first, second = client(begun, url), client(begun, url)
+    first.socket.sendall(b"\xff" * 64)
+    with pytest.raises(ConnectionClosed):
+        first.recv(timeout=HUNG_S)
+    second.send('{"key": "/x", "value": 1}')
+    assert taken(inbox, 1)[0].value == 1.0
+
+
+def test_200_idle_clients_leave_those_before_them_served(begun: ExitStack) -> None:
+    url, inbox = served(begun)
+    playing = client(begun, url)
+    refused = 0
+    for _ in range(200):
+        try:
+            client(begun, url)
+        except InvalidStatus:
+            refused += 1
+    assert refused == 200 - (MAX_CLIENTS - 1)
+    for n in range(5):
+        playing.send(json.dumps({"key": "/x", "value": n}))
+    items = taken(inbox, refused + 5)
+    assert [x.value for x in items if isinstance(x, Message)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert sum(x.events for x in items if isinstance(x, Unread) and x.reason == "peer") == refused
+
+
+def test_200_connections_without_a_request_leave_clients_served(begun: ExitStack) -> None:
+    url, inbox = served(begun)
+    where = ("127.0.0.1", int(url.rpartition(":")[2]))
+    for _ in range(200):
+        begun.enter_context(socket.create_connection(where, HUNG_S))
+    client(begun, url).send('{"key": "/x", "value": 1}')
     assert taken(inbox, 1)[0].value == 1.0
 
 
