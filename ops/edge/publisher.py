@@ -28,7 +28,7 @@ from operators.rig_partition import partition_of
 from ops.edge.blocks import Block, BlockCutter, Group
 from ops.edge.sent_place import SentPlace, begun, place_of, place_path, save
 from ops.edge.tape_lines import TapeLines, next_segment
-from sinks.kafka.producer import ClusterAwayError, Headers, TopicProducer
+from sinks.kafka.producer import STUCK_S, ClusterAwayError, Headers, TopicProducer
 from sources.tape.reader import read_manifest
 from sources.tape.writer import tapes_in
 
@@ -94,7 +94,7 @@ class Publisher:
         self._count: int | None = None
         self._final = threading.Event()
         self._sent: deque[_Sent] = deque()
-        self._answered_at = time.monotonic()
+        self._answered_at = self._opened_at = time.monotonic()
         self._saved_at = self._looked_at = -inf
         self._why = ""
         self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
@@ -226,6 +226,7 @@ class Publisher:
         """Return a producer, and the number of partitions of the topic."""
         if self._producer is None:
             self._producer = self._new_producer()
+        self._opened_at = time.monotonic()
         if self._count is None:
             self._count = self._producer.partitions(_ANSWER_S)
         if place.partitions not in (None, self._count):
@@ -283,6 +284,8 @@ class Publisher:
         elif now - self._answered_at >= _SILENT_S:
             self._away(producer.why or "no acknowledgement")
             self._check_patience()
+            if now - max(self._answered_at, self._opened_at) >= STUCK_S:
+                raise ClusterAwayError(self._why)  # its topic may be another one now
 
     def _drain(self, producer: TopicProducer, place: SentPlace) -> None:
         while self._sent:
