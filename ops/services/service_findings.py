@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from configs.address import endpoint, is_loopback
+from configs.connectors.kafka_out import KafkaDestination
 from configs.document import ConfigError
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import load
@@ -131,6 +132,8 @@ def _hosts(config: Config) -> Iterator[tuple[str, str]]:
     for each in config.send:
         if isinstance(each, OscDestination):
             yield each.to, endpoint(each.to).host
+        elif isinstance(each, KafkaDestination):
+            yield from ((broker, endpoint(broker).host) for broker in each.brokers)
     if config.exporter is not None:
         yield f"exporter {config.exporter.host}", config.exporter.host
 
