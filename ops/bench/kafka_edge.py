@@ -156,13 +156,13 @@ def lines_by_rig(found: list[Message]) -> tuple[dict[str, list[bytes]], int]:
     return lines, again
 
 
-class _Line(msgspec.Struct):
+class _NumberOnly(msgspec.Struct):
     value: float | None = None
 
 
 def numbers(lines: list[bytes]) -> Counter[float | None]:
     """Return how often each number is in the lines."""
-    decoder = msgspec.json.Decoder(_Line)
+    decoder = msgspec.json.Decoder(_NumberOnly)
     found = Counter(decoder.decode(line).value for line in lines)
     del found[None]
     return found

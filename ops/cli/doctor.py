@@ -29,6 +29,7 @@ from configs.schema import Config
 from operators import native
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.cli.system_parts import lacking
+from ops.edge.topic_check import topics
 from ops.text.diagnosis import Diagnosis, Verdict
 from sinks.exporter.server import HttpPortError, bound, exporters
 from sinks.files.parts import part_folder
@@ -341,6 +342,8 @@ def connectors(config: Config | None) -> Iterator[Diagnosis]:
             why = turns[0].why if turns else f"{stream.name}: no answer in {_CONNECT_S:g} s"
             todo = "a run starts without it and connects when it appears"
             yield Diagnosis("warn", name, why, todo)
+    for there, found, todo in topics(config) if config else ():
+        yield Diagnosis("ok" if there else "warn", "kafka", found, todo)
 
 
 def disk(config: Config | None) -> Iterator[Diagnosis]:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from ops.edge.blocks import MAX_BYTES, MAX_LINES, BlockCutter, Group
+from ops.edge.blocks import MAX_BYTES, MAX_LINES, BlockCutter, BlockGroup
 
 
 def line(t: float, rig: str | None = None, **more: object) -> bytes:
@@ -16,7 +16,7 @@ def line(t: float, rig: str | None = None, **more: object) -> bytes:
     return json.dumps(event, separators=(",", ":")).encode() + b"\n"
 
 
-def groups(lines: list[bytes], at: int = 0, parts: int = 1, seed: int = 0) -> list[Group]:
+def groups(lines: list[bytes], at: int = 0, parts: int = 1, seed: int = 0) -> list[BlockGroup]:
     """Cut lines that come in some parts."""
     cutter, found, chance = BlockCutter("home"), [], random.Random(seed)
     ends = sorted({len(lines), *(chance.randint(0, len(lines)) for _ in range(parts - 1))})
