@@ -31,6 +31,7 @@ from operators import native
 from ops.cli.discovery_findings import discovery
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.cli.system_parts import lacking
+from ops.edge.topic_check import topics
 from ops.text.diagnosis import Diagnosis, Verdict
 from sinks.exporter.server import HttpPortError, bound, exporters
 from sinks.files.parts import part_folder
@@ -344,6 +345,8 @@ def connectors(config: Config | None) -> Iterator[Diagnosis]:
             why = turns[0].why if turns else f"{stream.name}: no answer in {_CONNECT_S:g} s"
             todo = "a run starts without it and connects when it appears"
             yield Diagnosis("warn", name, why, todo)
+    for there, found, todo in topics(config) if config else ():
+        yield Diagnosis("ok" if there else "warn", "kafka", found, todo)
 
 
 def disk(config: Config | None) -> Iterator[Diagnosis]:

@@ -25,7 +25,7 @@ _ARRIVAL = re.compile(rb'"(?:rx|tick)":(-?[0-9.eE+-]{1,32})')
 _STAMP = re.compile(rb'"ts":(-?[0-9.eE+-]{1,32})')
 
 
-class Block(NamedTuple):
+class TopicBlock(NamedTuple):
     """Lines of one rig.
 
     Attributes
@@ -43,18 +43,18 @@ class Block(NamedTuple):
     value: bytes
 
 
-class Group(NamedTuple):
+class BlockGroup(NamedTuple):
     """The blocks of neighbouring lines, by their places.
 
     Attributes
     ----------
-    blocks : tuple of Block
+    blocks : tuple of TopicBlock
     lines : int
     end : int
         Offset behind the last line on the tape (bytes).
     """
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[TopicBlock, ...]
     lines: int
     end: int
 
@@ -87,7 +87,7 @@ class BlockCutter:
         self._span: int | None = None
         self._end = 0
 
-    def cut(self, data: bytes, offset: int) -> Iterator[Group]:
+    def cut(self, data: bytes, offset: int) -> Iterator[BlockGroup]:
         """Yield the groups that whole lines complete.
 
         Parameters
@@ -111,16 +111,16 @@ class BlockCutter:
             offset += len(line)
             self._end = offset
 
-    def rest(self) -> Group | None:
+    def rest(self) -> BlockGroup | None:
         """Return the lines of the group that has not ended; None without any."""
         return self._group() if self._lines else None
 
-    def _group(self) -> Group:
+    def _group(self) -> BlockGroup:
         blocks = tuple(
-            Block(rig, place, len(lines), b"".join(lines))
+            TopicBlock(rig, place, len(lines), b"".join(lines))
             for rig, (place, lines) in self._blocks.items()
         )
-        group = Group(blocks, self._lines, self._end)
+        group = BlockGroup(blocks, self._lines, self._end)
         self._begin()
         return group
 

@@ -25,10 +25,10 @@ from configs.files import PRIVATE, Access
 from configs.inert import inert
 from configs.kafka_cluster import TapTopic
 from operators.rig_partition import partition_of
-from ops.edge.blocks import Block, BlockCutter, Group
+from ops.edge.blocks import BlockCutter, BlockGroup, TopicBlock
 from ops.edge.sent_place import SentPlace, begun, place_of, place_path, save
 from ops.edge.tape_lines import TapeLines, next_segment
-from sinks.kafka.producer import ClusterAwayError, Headers, TopicProducer
+from sinks.kafka.producer import STUCK_S, ClusterAwayError, Headers, TopicProducer
 from sources.tape.reader import read_manifest
 from sources.tape.writer import tapes_in
 
@@ -54,7 +54,7 @@ class _GapError(Exception):
 class _Sent:
     """A group on its way."""
 
-    group: Group
+    group: BlockGroup
     waiting: int
     lost: int = 0
 
@@ -94,7 +94,7 @@ class Publisher:
         self._count: int | None = None
         self._final = threading.Event()
         self._sent: deque[_Sent] = deque()
-        self._answered_at = time.monotonic()
+        self._answered_at = self._opened_at = time.monotonic()
         self._saved_at = self._looked_at = -inf
         self._why = ""
         self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
@@ -213,7 +213,8 @@ class Publisher:
                         lines.finish()
                         continue
                     if self._is_gone(folder, read_to):
-                        self._drain(producer, place)
+                        while self._sent:
+                            self._advance(producer, place, _LOOK_S)
                         raise _GapError
                 self._advance(producer, place, _LOOK_S if lines.idle or lines.ended else 0.0)
                 if time.monotonic() - self._saved_at >= _SAVE_S:
@@ -226,6 +227,7 @@ class Publisher:
         """Return a producer, and the number of partitions of the topic."""
         if self._producer is None:
             self._producer = self._new_producer()
+        self._opened_at = time.monotonic()
         if self._count is None:
             self._count = self._producer.partitions(_ANSWER_S)
         if place.partitions not in (None, self._count):
@@ -238,7 +240,7 @@ class Publisher:
         self,
         producer: TopicProducer,
         place: SentPlace,
-        group: Group,
+        group: BlockGroup,
         partition: Callable[[str], int],
     ) -> None:
         """Send the blocks of a group, waiting while too many messages do."""
@@ -251,7 +253,7 @@ class Publisher:
             while not producer.send(block.value, key, number, headers, done):
                 self._advance(producer, place, _LOOK_S)
 
-    def _delivered(self, sent: _Sent, block: Block) -> Callable[[str], None]:
+    def _delivered(self, sent: _Sent, block: TopicBlock) -> Callable[[str], None]:
         def note(why: str) -> None:
             sent.waiting -= 1
             if not why:
@@ -283,10 +285,8 @@ class Publisher:
         elif now - self._answered_at >= _SILENT_S:
             self._away(producer.why or "no acknowledgement")
             self._check_patience()
-
-    def _drain(self, producer: TopicProducer, place: SentPlace) -> None:
-        while self._sent:
-            self._advance(producer, place, _LOOK_S)
+            if now - max(self._answered_at, self._opened_at) >= STUCK_S:
+                raise ClusterAwayError(self._why)  # its topic may be another one now
 
     def _break_off(self) -> None:
         """Give up the messages on their way: they are sent again from the place."""
@@ -314,13 +314,7 @@ class Publisher:
             raise _EndedError
 
     def _skip(self, folder: Path, place: SentPlace) -> bool:
-        """Go on behind segments that were deleted before they were sent; count their lines.
-
-        Returns
-        -------
-        bool
-            Whether there are lines behind them.
-        """
+        """Go on behind deleted segments, and count their lines; return whether others are left."""
         segment, before = next_segment(folder, place.place)
         if segment is None:
             self._say(f"kafka: {folder}: the rest of this tape was deleted before it was sent")

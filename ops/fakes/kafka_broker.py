@@ -38,10 +38,18 @@ class KafkaBroker:
         By default a free one.
     advertised : int, optional
         Port of a relay that clients use; by default the broker's own.
+    authenticated : bool
+        Clients have to be known users (SASL), of which there are none.
     """
 
-    def __init__(self, port: int | None = None, advertised: int | None = None) -> None:
+    def __init__(
+        self,
+        port: int | None = None,
+        advertised: int | None = None,
+        authenticated: bool = False,
+    ) -> None:
         self.port = port or free_port()
+        self._options = ["--authentication"] if authenticated else []
         self._advertised = advertised or self.port
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -57,7 +65,7 @@ class KafkaBroker:
         assert own is not None
         listener, shown = f"tcp://{self.address}", f"tcp://127.0.0.1:{self._advertised}"
         command = [str(own), "broker", "--listener-url", listener, "--advertised-listener-url",
-                   shown, "--storage-engine", "memory://tansu/"]  # fmt: skip
+                   shown, "--storage-engine", "memory://tansu/", *self._options]  # fmt: skip
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from configs.address import endpoint, is_loopback
+from configs.connectors.kafka_out import KafkaDestination
 from configs.connectors.mqtt import MqttDestination, MqttStream, broker_of
 from configs.document import ConfigError
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
@@ -136,6 +137,8 @@ def _hosts(config: Config) -> Iterator[tuple[str, str]]:
             yield each.to, endpoint(each.to).host
         elif isinstance(each, MqttDestination):
             yield each.broker, broker_of(each.broker)[0]
+        elif isinstance(each, KafkaDestination):
+            yield from ((broker, endpoint(broker).host) for broker in each.brokers)
     if config.exporter is not None:
         yield f"exporter {config.exporter.host}", config.exporter.host
 

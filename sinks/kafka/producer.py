@@ -1,8 +1,8 @@
 """One topic of a Kafka cluster to write to: idempotent, acknowledged by all replicas.
 
 The library tries a message again for as long as a broker is away, in order, so that nothing is
-lost or doubled while the producer lives. A refused message is reported; an error that the library
-cannot mend ends the producer, and its user opens another one at the last acknowledged place.
+lost or doubled while the producer lives. A refused message is reported. After an error that the
+library cannot mend, or a long silence, the user opens another producer at its last place.
 
 Cost: about 5 us a message. State: at most `MAX_WAITING` messages and 32 MiB.
 Losses: none; a message that is over the limit of the broker is reported as refused.
@@ -26,6 +26,8 @@ MAX_WAITING = 4096
 """Messages that wait for their acknowledgement."""
 MAX_MESSAGE = 1_000_000
 """Largest message (bytes): the default limit of brokers is little more."""
+STUCK_S = 5.0
+"""Without an acknowledgement for so long, a producer is to be replaced."""
 _MAX_WAITING_KB = 32 << 10
 _LIMITS = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_MSG_SIZE")
 
@@ -177,7 +179,8 @@ class TopicProducer:
 
     def _note(self, error: KafkaError) -> None:
         """Note a report of the library; a fatal one breaks the producer."""
-        self.why = _text(error)
+        if not self.why or error.name() != "_ALL_BROKERS_DOWN":  # which gives no reason
+            self.why = _text(error)
         if error.fatal():
             self._broken = self._broken or self.why
 

@@ -29,7 +29,7 @@ from sinks.files.aside import has_left, later_runs, leave
 from sinks.files.line_reader import Chunk, chunks_of
 from sinks.files.progress import FilePlace, Final, final_of
 from sinks.files.readers import SentReport, sent_of
-from sinks.kafka.producer import ClusterAwayError, Headers, TopicProducer
+from sinks.kafka.producer import STUCK_S, ClusterAwayError, Headers, TopicProducer
 
 if sys.platform != "win32":
     import fcntl
@@ -82,14 +82,10 @@ class TopicFollower:
     Parameters
     ----------
     settings : TopicSettings
-    patient : callable
-        Whether a cluster that has taken nothing for so long (s) is waited for.
     """
 
-    def __init__(
-        self, settings: TopicSettings, patient: Callable[[float], bool] = lambda silent_s: True
-    ) -> None:
-        self._settings, self._patient = settings, patient
+    def __init__(self, settings: TopicSettings) -> None:
+        self._settings = settings
         self._folders = [Path(folder) for folder in settings.folders]
         self._reports = {folder: self._report_of(folder) for folder in self._folders}
         self._producer: TopicProducer | None = None
@@ -211,7 +207,7 @@ class TopicFollower:
             self._answered_at = now
         elif now - self._answered_at >= _SILENT_S:
             self._away(producer.why or "no acknowledgement")
-            if not self._patient(now - self._answered_at):
+            if now - self._answered_at >= STUCK_S:
                 raise ClusterAwayError(self._why)
 
     def _connected(self) -> TopicProducer:
@@ -285,11 +281,7 @@ def follow(settings: TopicSettings, wait: Callable[[float], bool]) -> None:
     lock = _lock(settings, wait)
     if lock is None:
         return
-
-    def patient(silent_s: float) -> bool:
-        return not wait(0.0) or silent_s <= PATIENCE_S
-
-    follower, away_since, pause_s = TopicFollower(settings, patient), inf, RETRY_S[0]
+    follower, away_since, pause_s = TopicFollower(settings), inf, RETRY_S[0]
     try:
         while True:
             ends, left = wait(0.0), False
