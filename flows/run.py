@@ -11,7 +11,7 @@ from flows.folder_lock import FolderLock
 
 if TYPE_CHECKING:
     from configs.load import Loaded
-    from sinks.history.following import Following
+    from sinks.files.result_following import ResultFollowing
 
 STOPPED = "Stopped on request: all received events are written; nothing is pending."
 PAUSED = "Stopped on request: the same command resumes from here, without repetition."
@@ -74,12 +74,12 @@ def execute(
     folder = Path(output.dir)
     lock = FolderLock(folder, ACCESS[output.mode])
     shutdown, store, clean = SignalShutdown(), None, False
-    history: Following | None = None
+    followers: list[ResultFollowing] = []
     try:
         with watched(folder, ACCESS[output.mode], recover, shutdown):
             try:
                 stderr.install()
-                history = followed(loaded.config)
+                followers = followed(loaded.config)
                 store = Store(recover) if recover is not None else None
                 dataflow = build(
                     loaded,
@@ -87,7 +87,7 @@ def execute(
                     progress=progress,
                     keep=store is not None,
                     store=store,
-                    history=history,
+                    followers=followers,
                     from_earliest=from_earliest,
                 )
                 recovery = None
@@ -108,7 +108,7 @@ def execute(
                 if store is not None:
                     store.release()
     finally:
-        if history is not None:
-            history.finish(clean=clean)
+        for follower in followers:
+            follower.finish(clean=clean)
         lock.leave()
     return folder

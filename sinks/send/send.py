@@ -117,7 +117,7 @@ class Send:
         self._parts = [
             (ExpressionMap(each, plan), (own or {}).get(each.name) or _worker(each, plan, port))
             for each in config.send
-            if each.map
+            if isinstance(each, OscDestination | MidiDestination) and each.map
         ]
         self._silent = False
 
@@ -186,12 +186,13 @@ def played(
     own : mapping, optional
         Senders by destination, where they share a port with a clock.
     """
-    if not config.send:
+    if not any(isinstance(each, Destination) for each in config.send):
         return None
     if not paced(config):
         print("lumen: nothing is sent: a replay at speed 0 has no rhythm", file=sys.stderr)
         return None
-    return Send(config, port, own) if any(each.map for each in config.send) else None
+    mapped = any(isinstance(each, Destination) and each.map for each in config.send)
+    return Send(config, port, own) if mapped else None
 
 
 def paced(config: Config) -> bool:
