@@ -94,7 +94,7 @@ class PartitionRecording:
         self._waiting: list[Message] = []
         self.size = max((high if self._end is None else self._end) - self._begin, 0)
         self.twice = 0
-        client.begin(partition, self._next)
+        client.begin(self._next)
 
     def read(self) -> list[ColumnPiece]:
         """Return the next messages; none if there are none now, or the partition ended."""
@@ -154,7 +154,7 @@ class PartitionRecording:
                 " begin with an empty recovery directory and output.dir"
             )
         self._pass_over(low)
-        self._client.begin(self._partition, self._next)
+        self._client.begin(self._next)
 
     def _pass_over(self, low: int) -> None:
         """Count the offsets before the earliest one that is there, or refuse to go on."""

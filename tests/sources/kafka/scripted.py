@@ -56,7 +56,7 @@ class ScriptedClient:
         self.committed: list[int] = []
         self._at = 0
 
-    def begin(self, partition: int, offset: int) -> None:
+    def begin(self, offset: int) -> None:
         """Begin at an offset."""
         self._at = offset
 
