@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from configs.address import endpoint
+from configs.connectors.kafka import numbers
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.document import public_url
@@ -36,6 +37,7 @@ from sinks.files.progress import taken_of
 from sinks.history.back_end import AwayError, HistoryError, NoStoreError
 from sinks.history.open_store import opened
 from sources.inbox import NEVER, Inbox, StreamChange, stamp
+from sources.kafka.faults import TopicError
 from sources.live.live import stream_of
 from sources.midi.port_name import fitting
 from sources.osc import open_port, refusal
@@ -113,6 +115,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
     yield from midi(config)
     yield from endpoints(config)
     yield from connectors(config)
+    yield from topic(config)
     yield from disk(config)
     yield from history(config)
 
@@ -341,6 +344,31 @@ def connectors(config: Config | None) -> Iterator[Diagnosis]:
             why = turns[0].why if turns else f"{stream.name}: no answer in {_CONNECT_S:g} s"
             todo = "a run starts without it and connects when it appears"
             yield Diagnosis("warn", name, why, todo)
+
+
+def topic(config: Config | None) -> Iterator[Diagnosis]:
+    """Ask the brokers of a topic for its partitions and their offsets."""
+    stream = config.topic if config else None
+    if stream is None:
+        return
+    from sources.kafka.client import TopicClient  # only with the extra
+    from sources.kafka.topic_watch import TopicWatch
+
+    name = f"topic {stream.topic}"
+    try:
+        client = TopicClient(stream, -1, TopicWatch(stream.topic))
+        try:
+            count = client.count()
+            found = [client.limits(number) for number in numbers(stream.partitions, count)]
+        finally:
+            client.close()
+    except TopicError as error:
+        todo = "a run waits for it, and begins when it is there"
+        yield Diagnosis("warn", "kafka", f"{name}: {error}", todo)
+        return
+    low, high = min((low for low, _ in found), default=0), max((h for _, h in found), default=0)
+    read = f"{count} partitions, {len(found)} of them read"
+    yield Diagnosis("ok", "kafka", f"{name}: {read}, offsets {low} to {high}")
 
 
 def disk(config: Config | None) -> Iterator[Diagnosis]:
