@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from configs.connectors.kafka import KafkaStream
 from configs.inert import inert
 from configs.kafka_cluster import SecurityFileError, properties_of
-from sources.kafka.faults import AwayError, OffsetGoneError
+from sources.kafka.faults import OffsetGoneError, TopicAwayError
 from sources.kafka.topic_watch import TopicWatch
 
 _QUEUE_KIB = 4096
@@ -58,7 +58,7 @@ class TopicClient:
 
     Raises
     ------
-    AwayError
+    TopicAwayError
         The security file cannot be used, or has settings that librdkafka refuses.
     """
 
@@ -76,10 +76,10 @@ class TopicClient:
             security = properties_of(stream.security.file) if stream.security else {}
             self._consumer = Consumer(security | self._settings(stream))
         except SecurityFileError as error:
-            raise AwayError(str(error)) from error
+            raise TopicAwayError(str(error)) from error
         except KafkaException as error:
             # The text of librdkafka names a setting, never its value.
-            raise AwayError(inert(error.args[0].str())) from error
+            raise TopicAwayError(inert(error.args[0].str())) from error
 
     def _settings(self, stream: KafkaStream) -> dict[str, Any]:
         return {
@@ -106,17 +106,17 @@ class TopicClient:
 
         Raises
         ------
-        AwayError
+        TopicAwayError
             No broker answers within 2 s, or the topic is not there.
         """
         try:
             found = self._consumer.list_topics(self.topic, timeout=_ASK_S).topics[self.topic]
         except KafkaException as error:
             self._consumer.poll(0)  # for the reason behind it
-            raise AwayError(self._refused or self._reason(error.args[0])) from error
+            raise TopicAwayError(self._refused or self._reason(error.args[0])) from error
         if found.error is not None or not found.partitions:
             what = found.error.str() if found.error is not None else "it has no partition"
-            raise AwayError(inert(what))
+            raise TopicAwayError(inert(what))
         return len(found.partitions)
 
     def limits(self, partition: int) -> tuple[int, int]:
@@ -124,7 +124,7 @@ class TopicClient:
 
         Raises
         ------
-        AwayError
+        TopicAwayError
             No broker answers within 2 s.
         """
         try:
@@ -132,7 +132,7 @@ class TopicClient:
                 TopicPartition(self.topic, partition), timeout=_ASK_S, cached=False
             )
         except KafkaException as error:
-            raise AwayError(self._refused or self._reason(error.args[0])) from error
+            raise TopicAwayError(self._refused or self._reason(error.args[0])) from error
         return low, high
 
     def newest(self) -> int:

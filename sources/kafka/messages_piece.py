@@ -18,8 +18,8 @@ import numpy as np
 from operators.events import Reject
 from operators.topic_place import byte_of, shown
 from operators.types import F64, I64, Reason
+from sources.inbox import MAX_LOST
 from sources.recordings.recording import ColumnPiece
-from sources.rows.one_line import MAX_LOST
 from sources.rows.rows import DecodedRows
 from sources.rows.written import BOM, LineDetails, details_of
 

@@ -19,7 +19,7 @@ from operators.topic_place import place_of
 from operators.topic_place import shown as place_shown
 from sources.host.shutdown import Shutdown
 from sources.kafka.client import TopicClient
-from sources.kafka.faults import AwayError, TopicError, TopicStoppedError
+from sources.kafka.faults import TopicAwayError, TopicError, TopicStoppedError
 from sources.kafka.foreign_rigs import ForeignRigs, home_of
 from sources.kafka.partition_recording import PartitionRecording
 from sources.kafka.topic_watch import TopicWatch
@@ -230,7 +230,7 @@ def _looked_up(
             count = client.count()
             selected = numbers(stream.partitions, count)
             found = {number: client.limits(number) for number in selected}
-        except AwayError as error:
+        except TopicAwayError as error:
             watch.turn(_NONE, False, str(error))
         else:
             watch.begin(count)
