@@ -201,7 +201,8 @@ def build(
     InUseError, RecordingsError
         The output folder, recovery store, exporter port, tape or a recording cannot be used.
     TopicError, TopicStoppedError
-        A topic lacks a selected partition; a stop was requested before it was there.
+        A topic lacks a selected partition, or had another number of them; a stop was requested
+        before it was there.
     FirstPassError, FirstPassStoppedError
         The first of two passes failed, or was stopped.
     """
@@ -215,6 +216,8 @@ def build(
         store.refuse_others(loaded.fingerprint)
     host = HostClock()
     topic = _topic(loaded, shutdown, progress, keep, from_earliest)
+    if topic is not None and store is not None:
+        topic.refuse_others(store.inputs())
     source = topic or _source(loaded, shutdown, progress, host, keep)
     dataflow = Dataflow("lumen")
     received: KeyedStream[Any] = op.input("receive", dataflow, source)

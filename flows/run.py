@@ -23,6 +23,7 @@ def execute(
     snapshot_s: float = 10.0,
     *,
     progress: bool = True,
+    from_earliest: bool = False,
 ) -> Path:
     """Run a configuration in this process, to its end or to Ctrl-C, which drains the flow.
 
@@ -40,6 +41,8 @@ def execute(
         Interval of snapshots (s).
     progress : bool
         Report the progress of a replay on standard error.
+    from_earliest : bool
+        Go on behind offsets of a topic that were deleted, and count them.
 
     Returns
     -------
@@ -48,10 +51,10 @@ def execute(
 
     Raises
     ------
-    ConfigError, InUseError, RecordingsError, FirstPassError
+    ConfigError, InUseError, RecordingsError, FirstPassError, TopicError
         The start was refused.
-    FirstPassStoppedError
-        A stop was requested in the first of two passes.
+    FirstPassStoppedError, TopicStoppedError
+        A stop was requested in the first of two passes, or before a topic was there.
     RunFailedError
         An error ended the run.
     """
@@ -85,6 +88,7 @@ def execute(
                     keep=store is not None,
                     store=store,
                     followers=followers,
+                    from_earliest=from_earliest,
                 )
                 recovery = None
                 if recover is not None:

@@ -20,6 +20,7 @@ import sqlite3
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -52,6 +53,8 @@ _JOIN_POLL_S, _JOIN_POLLS = 0.05, 600
 """A process waits half a minute for the first one of its cluster to make and check the store."""
 _UNSOUND = (sqlite3.Error, ValueError, OverflowError)
 """Errors of SQLite, and of invalid texts and numbers in a damaged file."""
+_INPUT = "%.receive"
+"""Step of the source."""
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 ANEW = "move the store away and start the same command again: the run begins anew"
 
@@ -124,6 +127,17 @@ class Store:
                 except StateRefusedError as error:
                     problem, _, remedy = str(error).partition("; ")
                     raise StoreError(part, problem, remedy) from None
+
+    def inputs(self) -> Iterator[bytes]:
+        """Yield the stored states of the source.
+
+        Raises
+        ------
+        StoreError
+            A snapshot cannot be read.
+        """
+        for part in parts_of(self.folder):
+            yield from (data for step, data in snapshots_of(part, _INPUT))
 
     def _take(self) -> None:
         if not self.folder.exists():
@@ -384,8 +398,14 @@ def _check_content(part: Path) -> int:
     return count
 
 
-def snapshots_of(part: Path) -> list[tuple[str, bytes]]:
+def snapshots_of(part: Path, step: str = "%") -> list[tuple[str, bytes]]:
     """Return step and bytes of each snapshot, cut out of the engine's pickles unread.
+
+    Parameters
+    ----------
+    part : Path
+    step : str
+        Pattern of SQL for the names of steps.
 
     Raises
     ------
@@ -396,14 +416,16 @@ def snapshots_of(part: Path) -> list[tuple[str, bytes]]:
     try:
         with closing(_opened(part)) as base:
             rows = base.execute(
-                "SELECT step_id, ser_change FROM snaps WHERE ser_change NOT NULL"
+                "SELECT step_id, ser_change FROM snaps"
+                " WHERE ser_change NOT NULL AND step_id LIKE ?",
+                (step,),
             ).fetchall()
-            for step, change in rows:
+            for name, change in rows:
                 data = pickled_bytes(change) if isinstance(change, bytes) else None
                 if data is None:
-                    problem = f"{_line(str(step))}: a snapshot that is no plain bytes: not loaded"
+                    problem = f"{_line(str(name))}: a snapshot that is no plain bytes: not loaded"
                     raise StoreError(part, problem)
-                found.append((_line(str(step)), data))
+                found.append((_line(str(name)), data))
     except _UNSOUND as error:
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
     return found

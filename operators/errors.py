@@ -16,6 +16,9 @@
     │   └── MidiPortError           a MIDI port; also OSError (sources.midi.port)
     ├── SourceError                 input that cannot be read
     │   ├── UnusableError           a recording; also ValueError (sources.recordings.recording)
+    │   ├── TopicError              a topic (sources.kafka.faults)
+    │   │   ├── OffsetGoneError     an offset that it does not have any more
+    │   │   └── TopicAwayError      a broker that does not answer now
     │   ├── RecordingsError         all refused recordings of a start (sources.replay.replay)
     │   ├── LoadStoppedError        a stop during a load; also OSError (sources.xdf.xdf)
     │   ├── ThriftError             metadata of Parquet; also ValueError (sources.columnar.thrift)
@@ -41,6 +44,7 @@
     ├── SharedRigError              a rig in two partitions; also ValueError (operators.collect)
     ├── StationError                a bug in a station; also RuntimeError (operators.station)
     ├── FirstPassError              the first of two passes failed (flows.first_pass)
+    ├── TopicStoppedError           a stop before a topic was there (sources.kafka.faults)
     ├── FirstPassStoppedError       a stop during the first of two passes (flows.first_pass)
     ├── RunFailedError              an error ended a run (flows.failure)
     └── ToolError                   a command or an external program (ops)

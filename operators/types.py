@@ -49,7 +49,7 @@ Reason = Literal[
 ENDED: dict[Reason, End] = {
     "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
     "stopped": "dropped", "repeated": "duplicate", "text": "ignored",
-    "retained": "ignored", "offset_gone": "dropped",
+    "retained": "ignored",
 }  # fmt: skip
 """Outcome of inputs that are no loss by themselves, or were lost unseen; others: rejected."""
 

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from configs.address import endpoint
+from configs.connectors.kafka import numbers
 from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
@@ -39,6 +40,7 @@ from sinks.files.progress import taken_of
 from sinks.history.back_end import AwayError, HistoryError, NoStoreError
 from sinks.history.open_store import opened
 from sources.inbox import NEVER, Inbox, StreamChange, stamp
+from sources.kafka.faults import TopicError
 from sources.live.live import stream_of
 from sources.midi.port_name import fitting
 from sources.osc import open_port, refusal
@@ -117,6 +119,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
     yield from endpoints(config)
     yield from connectors(config)
     yield from discovery(config)
+    yield from topic(config)
     yield from disk(config)
     yield from history(config)
 
@@ -347,6 +350,31 @@ def connectors(config: Config | None) -> Iterator[Diagnosis]:
             yield Diagnosis("warn", name, why, todo)
     for there, found, todo in topics(config) if config else ():
         yield Diagnosis("ok" if there else "warn", "kafka", found, todo)
+
+
+def topic(config: Config | None) -> Iterator[Diagnosis]:
+    """Ask the brokers of a topic for its partitions and their offsets."""
+    stream = config.topic if config else None
+    if stream is None:
+        return
+    from sources.kafka.client import TopicClient  # only with the extra
+    from sources.kafka.topic_watch import TopicWatch
+
+    name = f"topic {stream.topic}"
+    try:
+        client = TopicClient(stream, -1, TopicWatch(stream.topic))
+        try:
+            count = client.count()
+            found = [client.limits(number) for number in numbers(stream.partitions, count)]
+        finally:
+            client.close()
+    except TopicError as error:
+        todo = "a run waits for it, and begins when it is there"
+        yield Diagnosis("warn", "kafka", f"{name}: {error}", todo)
+        return
+    low, high = min((low for low, _ in found), default=0), max((h for _, h in found), default=0)
+    read = f"{count} partitions, {len(found)} of them read"
+    yield Diagnosis("ok", "kafka", f"{name}: {read}, offsets {low} to {high}")
 
 
 def disk(config: Config | None) -> Iterator[Diagnosis]:

@@ -21,13 +21,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from configs.connectors.kafka import KafkaStream
 from configs.connectors.lsl import LslStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import open_own
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import Loaded, load
-from configs.schema import Config, LiveStream
+from configs.schema import Config, LiveStream, RecordedStream
 from flows.store import parts_of, snapshots_of
 from operators.errors import LumenError
 from operators.snapshot import StateRefusedError, decode_state
@@ -39,12 +40,13 @@ NOWHERE = "127.0.0.1:0"
 NO_DEVICE = "no device: a rehearsal"
 NO_PAGE = "http://127.0.0.1:9/metrics"
 NO_BROKER = "mqtt://127.0.0.1:9"
+GROUP = "lumen-rehearsal"
 SNAPSHOT_S = 1.0
 
 
 def stand_in(config: Config, out: Path) -> Config:
     """Return a configuration that receives and sends nothing, with results in `out`."""
-    streams: list[FileStream | LiveStream] = []
+    streams: list[RecordedStream | LiveStream] = []
     for stream in config.streams:
         match stream:
             case OscStream():
@@ -63,6 +65,8 @@ def stand_in(config: Config, out: Path) -> Config:
                 streams.append(
                     replace(stream, stream=NO_DEVICE, stream_type=None, source_id=NO_DEVICE)
                 )
+            case KafkaStream():  # reads as a recording does, under the name of another group
+                streams.append(replace(stream, group=GROUP))
             case FileStream():
                 streams.append(stream)
     bridge = config.bridge and replace(config.bridge, exporter=None, state_file=None)

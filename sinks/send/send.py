@@ -216,6 +216,8 @@ def played(
 
 def paced(config: Config) -> bool:
     """Whether a run has a rhythm: it is live, follows a recording, or replays with a speed."""
+    if config.topic is not None:
+        return config.topic.follow
     return any(not isinstance(s, FileStream) or s.speed > 0 or s.follow for s in config.streams)
 
 

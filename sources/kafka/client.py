@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -18,7 +17,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from configs.connectors.kafka import KafkaStream
 from configs.inert import inert
 from configs.kafka_cluster import SecurityFileError, properties_of
-from sources.kafka.faults import AwayError, OffsetGoneError
+from sources.kafka.faults import OffsetGoneError, TopicAwayError
+from sources.kafka.topic_watch import TopicWatch
 
 _QUEUE_KIB = 4096
 _FETCH_BYTES = 1 << 20
@@ -52,37 +52,34 @@ class TopicClient:
     Parameters
     ----------
     stream : KafkaStream
-    turn : callable
-        Called with whether brokers answer, and with the reason.
-    counted : callable
-        Called with the number of partitions, whenever it is seen.
+    partition : int
+    watch : TopicWatch
+        Is given changes of the brokers and of the number of partitions.
 
     Raises
     ------
-    AwayError
+    TopicAwayError
         The security file cannot be used, or has settings that librdkafka refuses.
     """
 
     def __init__(
         self,
         stream: KafkaStream,
-        turn: Callable[[bool, str], None] = lambda up, why: None,
-        counted: Callable[[int], None] = lambda count: None,
+        partition: int,
+        watch: TopicWatch,
     ) -> None:
-        self.topic = stream.topic
-        self._turn, self._counted = turn, counted
+        self.topic, self._partition, self._watch = stream.topic, partition, watch
         self._refused = ""
-        self._partition: int | None = None
         self._committed = time.monotonic()
         self._stream = stream
         try:
             security = properties_of(stream.security.file) if stream.security else {}
             self._consumer = Consumer(security | self._settings(stream))
         except SecurityFileError as error:
-            raise AwayError(str(error)) from error
+            raise TopicAwayError(str(error)) from error
         except KafkaException as error:
             # The text of librdkafka names a setting, never its value.
-            raise AwayError(inert(error.args[0].str())) from error
+            raise TopicAwayError(inert(error.args[0].str())) from error
 
     def _settings(self, stream: KafkaStream) -> dict[str, Any]:
         return {
@@ -109,17 +106,17 @@ class TopicClient:
 
         Raises
         ------
-        AwayError
+        TopicAwayError
             No broker answers within 2 s, or the topic is not there.
         """
         try:
             found = self._consumer.list_topics(self.topic, timeout=_ASK_S).topics[self.topic]
         except KafkaException as error:
             self._consumer.poll(0)  # for the reason behind it
-            raise AwayError(self._refused or self._reason(error.args[0])) from error
+            raise TopicAwayError(self._refused or self._reason(error.args[0])) from error
         if found.error is not None or not found.partitions:
             what = found.error.str() if found.error is not None else "it has no partition"
-            raise AwayError(f"topic {self.topic}: {inert(what)}")
+            raise TopicAwayError(inert(what))
         return len(found.partitions)
 
     def limits(self, partition: int) -> tuple[int, int]:
@@ -127,7 +124,7 @@ class TopicClient:
 
         Raises
         ------
-        AwayError
+        TopicAwayError
             No broker answers within 2 s.
         """
         try:
@@ -135,20 +132,18 @@ class TopicClient:
                 TopicPartition(self.topic, partition), timeout=_ASK_S, cached=False
             )
         except KafkaException as error:
-            raise AwayError(self._refused or self._reason(error.args[0])) from error
+            raise TopicAwayError(self._refused or self._reason(error.args[0])) from error
         return low, high
 
     def newest(self) -> int:
         """Return the end of the partition, as the broker gave it with the newest messages."""
-        assert self._partition is not None
         place = TopicPartition(self.topic, self._partition)
         found: int = self._consumer.get_watermark_offsets(place, cached=True)[1]
         return found
 
-    def begin(self, partition: int, offset: int) -> None:
-        """Read a partition from an offset on."""
-        self._partition = partition
-        self._consumer.assign([TopicPartition(self.topic, partition, offset)])
+    def begin(self, offset: int) -> None:
+        """Read the partition from an offset on."""
+        self._consumer.assign([TopicPartition(self.topic, self._partition, offset)])
 
     def messages(self) -> list[Message]:
         """Return the messages that are there, and the ends (`_PARTITION_EOF`) among them.
@@ -169,12 +164,13 @@ class TopicClient:
                 self._on_error(error)
         if taken:
             self._back()
+        self._watch.look()
         return taken
 
     def commit(self, offset: int) -> None:
         """Commit the next offset to the group, for monitoring; at most once in 5 s."""
         now = time.monotonic()
-        if self._partition is None or now - self._committed < _COMMIT_S:
+        if now - self._committed < _COMMIT_S:
             return
         self._committed = now
         try:
@@ -192,9 +188,9 @@ class TopicClient:
         if error.code() in _REFUSED:
             self._refused = reason
         if error.code() in _REFUSED or error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._turn(False, self._refused or reason)
+            self._watch.turn(self._partition, False, self._refused or reason)
         elif error.code() not in _AWAY:
-            self._turn(False, f"topic {self.topic}: {reason}")
+            self._watch.turn(self._partition, False, reason)
 
     def _reason(self, error: KafkaError) -> str:
         """Return an error in words, without any setting."""
@@ -215,8 +211,8 @@ class TopicClient:
         topic = found.get("topics", {}).get(self.topic, {})
         known = [int(number) for number in topic.get("partitions", {}) if int(number) >= 0]
         if known:
-            self._counted(max(known) + 1)
+            self._watch.counted(max(known) + 1)
 
     def _back(self) -> None:
         self._refused = ""
-        self._turn(True, "")
+        self._watch.turn(self._partition, True)

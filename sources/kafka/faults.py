@@ -13,7 +13,7 @@ class OffsetGoneError(TopicError):
     """An offset that a partition does not have any more."""
 
 
-class AwayError(TopicError):
+class TopicAwayError(TopicError):
     """A broker that does not answer now, or a topic that is not there."""
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from operators.events import Reject
 from operators.topic_place import byte_of, shown
 from operators.types import F64, I64, Reason
+from sources.inbox import MAX_LOST
 from sources.recordings.recording import ColumnPiece
 from sources.rows.rows import DecodedRows
 from sources.rows.written import BOM, LineDetails, details_of
@@ -109,7 +110,7 @@ class LostPiece(ColumnPiece):
     reason : Reason
     sample : bytes
     count : int
-        Of the messages.
+        Of the messages; at most `MAX_LOST` are counted.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class LostPiece(ColumnPiece):
     ) -> None:
         where = shown(partition, place)
         self._place = place
-        self._reject = Reject(0, reason, "?", where, sample, count)
+        self._reject = Reject(0, reason, "?", where, sample, min(count, MAX_LOST))
 
     def rows_and_details(
         self, names: Names, per_second: float = 1.0

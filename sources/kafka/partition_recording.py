@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from operators.limits import MAX_SAMPLE
 from operators.topic_place import MAX_VALUE, byte_of, offset_of, place_of
-from sources.kafka.faults import OffsetGoneError
+from sources.kafka.faults import OffsetGoneError, TopicAwayError
 from sources.kafka.messages_piece import LostPiece, MessagesPiece, Value
 from sources.kafka.tape_places import TapePlaces
 from sources.ndjson import Decoder
@@ -92,9 +92,10 @@ class PartitionRecording:
             self._pass_over(low)
         self._decoder = Decoder(self.path)
         self._waiting: list[Message] = []
+        self._lost = False  # the next offset is not there
         self.size = max((high if self._end is None else self._end) - self._begin, 0)
         self.twice = 0
-        client.begin(partition, self._next)
+        client.begin(self._next)
 
     def read(self) -> list[ColumnPiece]:
         """Return the next messages; none if there are none now, or the partition ended."""
@@ -104,8 +105,10 @@ class PartitionRecording:
             return pieces
         if not self._waiting:
             try:
-                self._waiting = self._client.messages()
+                self._waiting = [] if self._lost else self._client.messages()
             except OffsetGoneError:
+                self._lost = True
+            if self._lost:
                 self._go_on()
             if self._waiting and self._end is None and not self.follow:
                 self._end = max(self._client.newest(), self._next)
@@ -146,7 +149,11 @@ class PartitionRecording:
 
     def _go_on(self) -> None:
         """Read on at the earliest offset, or refuse to."""
-        low, high = self._client.limits(self._partition)
+        try:
+            low, high = self._client.limits(self._partition)
+        except TopicAwayError:  # the next read tries again
+            return
+        self._lost = False
         if self._next >= low:
             raise OffsetGoneError(
                 f"topic {self._client.topic}, partition {self._partition}: offset {self._next} is"
@@ -154,7 +161,7 @@ class PartitionRecording:
                 " begin with an empty recovery directory and output.dir"
             )
         self._pass_over(low)
-        self._client.begin(self._partition, self._next)
+        self._client.begin(self._next)
 
     def _pass_over(self, low: int) -> None:
         """Count the offsets before the earliest one that is there, or refuse to go on."""

@@ -7,7 +7,7 @@ of partitions is fixed at the start of a run, since the partition of a rig depen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource
@@ -15,12 +15,11 @@ from bytewax.inputs import FixedPartitionedSource
 from configs.connectors.kafka import KafkaStream, numbers, ranges
 from configs.schema import Config
 from operators.events import Batch
-from operators.snapshot import StateRefusedError
 from operators.topic_place import place_of
 from operators.topic_place import shown as place_shown
 from sources.host.shutdown import Shutdown
 from sources.kafka.client import TopicClient
-from sources.kafka.faults import AwayError, TopicError, TopicStoppedError
+from sources.kafka.faults import TopicAwayError, TopicError, TopicStoppedError
 from sources.kafka.foreign_rigs import ForeignRigs, home_of
 from sources.kafka.partition_recording import PartitionRecording
 from sources.kafka.topic_watch import TopicWatch
@@ -33,6 +32,8 @@ from sources.replay.replay import ReplayPartition, stored_state
 from sources.replay.replay_input import ReplayInput
 from sources.rows.rows import Arrived
 
+_NONE = -1
+"""Stands for the topic as a whole."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 5.0
 
 
@@ -82,7 +83,6 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         self._watch = TopicWatch(self._stream.topic)
         self._shutdown.start("Ctrl-C: the run ends before its topic is there")
         self.count, self._limits = _looked_up(self._stream, self._watch, self._shutdown)
-        self._watch.expect(self.count)
         wanted = [last for _, last in ranges(self._stream.partitions) or []]
         if max(wanted, default=0) >= self.count:
             raise TopicError(
@@ -104,16 +104,15 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
 
         Raises
         ------
-        StateRefusedError
-            The topic had another number of partitions when the state was stored.
-        OffsetGoneError
-            The offset of the state was deleted, or lies behind the end of the partition.
+        TopicError
+            The topic had another number of partitions when the state was stored, or the offset of
+            the state was deleted.
         """
         self._shutdown.start(
             "Ctrl-C: reading ends, rows already read are written; again to end at once"
         )
         number = int(for_part.rpartition("-")[2])
-        self._refuse_others(resume_state)
+        self.refuse_others([] if resume_state is None else [resume_state])
         name = f"{self._stream.topic}/{number}"
         each = ReplayInput(
             name,
@@ -135,16 +134,22 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
             shutdown=self._shutdown,
         )
 
-    def _refuse_others(self, state: bytes | None) -> None:
-        """Refuse the state of a topic with another number of partitions."""
-        known = stored_state(state) if state else None
-        for feed in known.feeds if known else []:
-            if feed.mark.topic is not None and feed.mark.topic.count != self.count:
-                raise StateRefusedError(
-                    f"topic {self._stream.topic} has {self.count} partitions, and had"
-                    f" {feed.mark.topic.count} in this run: rigs lie in other partitions now;"
-                    " begin with an empty recovery directory and output.dir"
-                )
+    def refuse_others(self, states: Iterable[bytes]) -> None:
+        """Refuse stored states of a topic with another number of partitions.
+
+        Raises
+        ------
+        TopicError
+            One of them has another number.
+        """
+        for state in states:
+            for feed in stored_state(state).feeds:
+                if feed.mark.topic is not None and feed.mark.topic.count != self.count:
+                    raise TopicError(
+                        f"topic {self._stream.topic} has {self.count} partitions, and had"
+                        f" {feed.mark.topic.count} in this run: rigs lie in other partitions now;"
+                        " begin with an empty recovery directory and output.dir"
+                    )
 
     def _opener(self, number: int) -> Callable[[Mark | None], tuple[RecordingLike, FileDecoder]]:
         return lambda mark: (self._opened(number, mark), FileDecoder(Decoder(self._stream.topic)))
@@ -152,11 +157,7 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
     def _opened(self, number: int, mark: Mark | None) -> PartitionRecording:
         """Return a partition at a mark, or at its beginning."""
         low, high = self._limits[number]
-        client = TopicClient(
-            self._stream,
-            lambda up, why: self._watch.turn(number, up, why),
-            self._watch.counted,
-        )
+        client = TopicClient(self._stream, number, self._watch)
         if mark is None:
             begin = low if self._stream.start == "earliest" else high
             mark = Mark(place_of(begin), topic=TopicMark(self.count))
@@ -225,14 +226,14 @@ def _looked_up(
     while True:
         client = None
         try:
-            client = TopicClient(stream)
+            client = TopicClient(stream, _NONE, watch)
             count = client.count()
             selected = numbers(stream.partitions, count)
             found = {number: client.limits(number) for number in selected}
-        except AwayError as error:
-            watch.turn(-1, False, str(error))
+        except TopicAwayError as error:
+            watch.turn(_NONE, False, str(error))
         else:
-            watch.turn(-1, True, "")
+            watch.begin(count)
             return count, found
         finally:
             if client is not None:
