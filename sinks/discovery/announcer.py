@@ -63,7 +63,7 @@ class Announcer:
         logging.getLogger("zeroconf").setLevel(logging.CRITICAL)
 
     def look(self) -> None:
-        """Announce the services that are not announced yet, at the present addresses; takes seconds."""
+        """Announce the services not announced yet, at the present addresses; takes seconds."""
         wanted = self._wanted()
         for place in list(self._placed):
             placed = self._placed[place]
