@@ -1,4 +1,4 @@
-"""What `lumen doctor` finds on the discovery of a configuration."""
+"""Findings of `lumen doctor` on the discovery of a configuration."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 Each service is announced on the interfaces of its own addresses. Interfaces that appear, and those
 that refused multicast, are tried again at the next look. A name in use gets a number (`-2`).
 
-State: what the network announces is held by the package without a bound. Beyond `MAX_CACHED` names
-it is dropped and everything is announced anew.
+State: the package holds all names that the network announces. Beyond `MAX_CACHED` names they are
+dropped, and everything is announced anew.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Announcer:
         logging.getLogger("zeroconf").setLevel(logging.CRITICAL)
 
     def look(self) -> None:
-        """Announce what is not announced yet, at the addresses of now; takes some seconds."""
+        """Announce the services not announced yet, at the present addresses; takes seconds."""
         wanted = self._wanted()
         for place in list(self._placed):
             placed = self._placed[place]

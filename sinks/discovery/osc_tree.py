@@ -1,4 +1,4 @@
-"""The OSC address space of a run: what it sends, with newest values, and what one input takes.
+"""The OSC address space of a run: its outputs with their newest values, and the keys of one input.
 
 Addresses come from the configuration alone. Values are those of the newest tick, as they are
 handed to the senders; an unknown one is absent.

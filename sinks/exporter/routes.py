@@ -62,7 +62,7 @@ class RouteTable:
     part : str
         Part of the configuration that has the port.
     remedy : str
-        What keeps other machines out.
+        Settings that keep other machines out.
     """
 
     shown = "/", "look"

@@ -62,6 +62,7 @@ class ExpressionMap:
     """
 
     def __init__(self, destination: Mapped, plan: Plan) -> None:
+        self.name = destination.name
         self._readable = readable(plan)
         self._tick_hz = plan.tick_hz
         self._expressions = {
@@ -130,11 +131,7 @@ class Send:
         self._rig: str | None = None
         self.newest: dict[str, dict[str, float]] = {}
         self._parts = [
-            (
-                each.name,
-                ExpressionMap(each, plan),
-                (own or {}).get(each.name) or _worker(each, plan, port),
-            )
+            (ExpressionMap(each, plan), (own or {}).get(each.name) or _worker(each, plan, port))
             for each in config.send
             if isinstance(each, OscDestination | MidiDestination) and each.map
         ]
@@ -150,7 +147,7 @@ class Send:
         """
         self._rig = rig
         atexit.register(self.stop)
-        for _, _, worker in self._parts:
+        for _, worker in self._parts:
             worker.start()
 
     def consume(self, packets: list[Packet]) -> None:
@@ -160,11 +157,12 @@ class Send:
                 continue
             silent = is_silent(packet, self._silent)
             if packet.fused is not None and len(packet.fused):
-                for name, expressions, worker in self._parts:
-                    values = self.newest[name] = expressions.values(packet.fused)
+                for expressions, worker in self._parts:
+                    values = expressions.values(packet.fused)
+                    self.newest[expressions.name] = values
                     worker.put({k: v for k, v in values.items() if not (silent and is_note(k))})
             if silent and not self._silent:
-                for _, _, worker in self._parts:
+                for _, worker in self._parts:
                     worker.end_notes()
             self._silent = silent
 
@@ -175,7 +173,7 @@ class Send:
     def stop(self) -> None:
         """End all notes and stop the workers; may be called twice."""
         atexit.unregister(self.stop)
-        for _, _, worker in self._parts:
+        for _, worker in self._parts:
             worker.stop()
 
 

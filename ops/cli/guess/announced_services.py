@@ -1,8 +1,8 @@
 """OSC services that others announce by multicast DNS, for `lumen listen --announced`.
 
 Names and texts are those of strangers: they are escaped and cut. At most `MAX_SERVICES` are kept;
-further ones are counted. The package holds what the network announces without a bound, so that
-the search ends beyond `MAX_CACHED` names.
+further ones are counted. The package holds all names that the network announces: the search
+ends beyond `MAX_CACHED` names.
 
 State: a record a service.
 """
