@@ -135,6 +135,7 @@ def test_a_member_that_no_topic_covers_is_named(tmp_path: Path) -> None:
     [
         ("mqtt", 'broker: "mqtt://a", topics: [a]'),
         ("websocket", 'addr: "127.0.0.1:9400"'),
+        ("lsl", "stream: eeg"),
     ],
 )
 def test_a_type_without_its_extra_is_named_with_the_remedy(
