@@ -97,6 +97,13 @@ def _plays(port: int, done: threading.Event) -> bool:
                 "certificates for a connection without TLS, expected an mqtts:// broker",
             ],
         ),
+        (
+            'type: lsl, stream: "a\\e[2J", source_id: "\\0"',
+            [
+                "the text 'a\\x1b[2J', expected one without",
+                "the text '\\x00', expected one without",
+            ],
+        ),
         ('type: mqtt, broker: "http://a", topics: [a]', ["expected a broker such as mqtt://"]),
         ('type: websocket, addr: "127.0.0.1:0"', ["expected a port from 1 to 65535"]),
         (
