@@ -17,6 +17,7 @@ from configs.outputs import MidiDestination, OscClockConfig, OscDestination
 from configs.published import check_mqtt
 from configs.rulefiles import refuse_expression
 from configs.schema import Config
+from configs.stream_checks import plain_texts
 from operators.bridge.bridge_config import MARGIN_S
 from operators.conditions import names
 from operators.conditions.expression import ExpressionError, compile_expression
@@ -68,6 +69,7 @@ def _streamed(
     document: Document, at: DataPath, config: Config, destination: LslDestination
 ) -> None:
     """Report an input that may take the stream of a rig."""
+    plain_texts(document, at, destination)
     for index, stream in enumerate(config.streams):
         if destination.loop or not isinstance(stream, LslStream):
             continue

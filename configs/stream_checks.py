@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 from configs.address import Listen, endpoint, overlap
 from configs.connectors.kafka import KafkaStream, ranges
+from configs.connectors.lsl import LslDestination, LslStream
 from configs.connectors.mqtt import MqttDestination, MqttStream, is_filter
 from configs.connectors.websocket import WebSocketStream
 from configs.document import DataPath, Document
 from configs.extras import missing
+from configs.inert import inert
 from configs.inputs import (
     DELIMITED,
     TAPE,
@@ -75,6 +77,8 @@ def check(document: Document, config: Config) -> None:
             _server(document, at, stream, ports)
         elif isinstance(stream, KafkaStream):
             _topic(document, at, stream, len(config.streams))
+        elif isinstance(stream, LslStream):
+            plain_texts(document, at, stream)
 
 
 def _own_port(
@@ -193,6 +197,16 @@ def _topics(document: Document, at: DataPath, stream: MqttStream) -> None:
         shown = document.shown((*at, "value"), stream.value)
         message = f"the pointer '{shown}', expected one such as /sensor/celsius"
         document.fault(document.place((*at, "value")), message)
+
+
+def plain_texts(document: Document, at: DataPath, part: LslStream | LslDestination) -> None:
+    """Report names on the network with characters that XML and terminals do not have."""
+    for field in ("stream", "stream_type", "source_id"):
+        text = getattr(part, field, None)
+        if isinstance(text, str) and inert(text) != text:
+            message = f"the text '{inert(document.shown((*at, field), text))}'"
+            place = document.place((*at, field))
+            document.fault(place, f"{message}, expected one without control characters")
 
 
 def _server(

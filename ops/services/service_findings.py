@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from configs.address import endpoint, is_loopback
 from configs.connectors.kafka_out import KafkaDestination
+from configs.connectors.lsl import LslDestination, LslStream
 from configs.connectors.mqtt import MqttDestination, MqttStream, broker_of
 from configs.document import ConfigError
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
@@ -32,6 +33,7 @@ from ops.text.diagnosis import Diagnosis
 TIMERS = ("lumen-heartbeat.timer", "lumen-snapshot.timer", "lumen-drill.timer")
 SHOWN = ("LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts")
 _INSTALL = "python -m ops.services.install"
+_ANY = "0.0.0.0"
 _YES = {"yes", "true", "on", "1"}
 Show = Callable[[str], dict[str, str]]
 """Returns the properties `SHOWN` of a unit; none where systemd does not run."""
@@ -132,6 +134,8 @@ def _hosts(config: Config) -> Iterator[tuple[str, str]]:
             yield stream.name, urlsplit(stream.metrics_url).hostname or ""
         elif isinstance(stream, MqttStream):
             yield stream.broker, broker_of(stream.broker)[0]
+        elif isinstance(stream, LslStream):
+            yield f"LSL {stream.name}", _ANY
     for each in config.send:
         if isinstance(each, OscDestination):
             yield each.to, endpoint(each.to).host
@@ -139,6 +143,8 @@ def _hosts(config: Config) -> Iterator[tuple[str, str]]:
             yield each.broker, broker_of(each.broker)[0]
         elif isinstance(each, KafkaDestination):
             yield from ((broker, endpoint(broker).host) for broker in each.brokers)
+        elif isinstance(each, LslDestination):
+            yield f"LSL {each.name}", _ANY
     if config.exporter is not None:
         yield f"exporter {config.exporter.host}", config.exporter.host
 

@@ -145,11 +145,11 @@ class LslReceiver(Listener):
         readings = 0
         silence: StillThere | None = None
         while not self._stop.is_set():
-            full = inlet.is_full
+            fullness = inlet.fullness
             values, stamps = inlet.pull(_WAIT_S)
             now = time.monotonic()
             if len(stamps):
-                if lost := buffer.lost(stamps, full):
+                if lost := buffer.lost(stamps, fullness):
                     self._inbox.lose(lost * len(inlet.keys))
                 decode = samples.texts if inlet.is_text else samples.numbers
                 self._inbox.put(decode(values, stamps, self._inbox.host()))

@@ -29,8 +29,6 @@ MAX_CHANNELS = 1024
 _OPEN_S = 1.0
 _MAX_SAMPLES, _MAX_VALUES = 1024, 16_384
 """Of one pull."""
-_FEW = 128
-"""Pulls of an irregular stream's buffer: LSL counts 100 samples a second for it."""
 _BRACKETS = 4
 _RESOLUTION_S = 1e-6
 """Of host time."""
@@ -94,8 +92,9 @@ class LslInlet:
         self._host = host
         self._newest = 0.0
         per_s = self.rate_hz if self.rate_hz > 0 else 100.0
-        self._capacity = int(buffer_s * per_s)
-        self._portion = max(min(_MAX_SAMPLES, _MAX_VALUES // channels), 1)
+        self._capacity = max(int(buffer_s * per_s), 1)
+        # A portion is small against the buffer, so that its filling is seen between two.
+        self._portion = max(min(_MAX_SAMPLES, _MAX_VALUES // channels, self._capacity // 4), 1)
         try:
             self._inlet = StreamInlet(info, max_buflen=buffer_s, recover=False, as_numpy=True)
             self.keys = self._keys(channels)
@@ -114,9 +113,9 @@ class LslInlet:
         return channel_keys(labels, channels)
 
     @property
-    def is_full(self) -> bool:
-        """Whether the buffer is full, so that LSL may have discarded the oldest samples."""
-        return int(self._inlet.samples_available()) >= self._capacity
+    def fullness(self) -> float:
+        """Filled part of the buffer; LSL discards the oldest samples of a full one."""
+        return float(self._inlet.samples_available()) / self._capacity
 
     def pull(self, wait_s: float) -> tuple[Rows, F64]:
         """Return values (n, channels) and stamps (n,) as soon as there are any.

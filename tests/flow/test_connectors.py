@@ -97,6 +97,13 @@ def _plays(port: int, done: threading.Event) -> bool:
                 "certificates for a connection without TLS, expected an mqtts:// broker",
             ],
         ),
+        (
+            'type: lsl, stream: "a\\e[2J", source_id: "\\0"',
+            [
+                "the text 'a\\x1b[2J', expected one without",
+                "the text '\\x00', expected one without",
+            ],
+        ),
         ('type: mqtt, broker: "http://a", topics: [a]', ["expected a broker such as mqtt://"]),
         ('type: websocket, addr: "127.0.0.1:0"', ["expected a port from 1 to 65535"]),
         (
@@ -135,6 +142,7 @@ def test_a_member_that_no_topic_covers_is_named(tmp_path: Path) -> None:
     [
         ("mqtt", 'broker: "mqtt://a", topics: [a]'),
         ("websocket", 'addr: "127.0.0.1:9400"'),
+        ("lsl", "stream: eeg"),
     ],
 )
 def test_a_type_without_its_extra_is_named_with_the_remedy(

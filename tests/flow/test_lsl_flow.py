@@ -12,6 +12,9 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from configs.document import ConfigError
+from configs.load import load
+from operators.types import MODES
 from tests.support.json_lines import json_lines
 from tests.support.lsl_sender import LslSender
 from tests.support.waiting import HUNG_S, until
@@ -22,14 +25,14 @@ ROOT = Path(__file__).parents[2]
 class Run:
     """`lumen run` on one LSL stream."""
 
-    def __init__(self, folder: Path, name: str, keys: str = "ab") -> None:
+    def __init__(self, folder: Path, name: str, keys: str = "ab", more: str = "") -> None:
         self.folder = folder
         self.config = folder / "c.yaml"
         members = ", ".join(f'"m:{key}": {{}}' for key in keys)
         self.config.write_text(
             f"version: 2\nrig: stage\nstreams: [{{name: m, type: lsl, stream: {name}}}]\n"
             f"signals: {{level: {{members: {{{members}}}}}}}\n"
-            f"tap: {{dir: {folder}/tap}}\noutput: {{dir: {folder}/out}}\n"
+            f"tap: {{dir: {folder}/tap}}\noutput: {{dir: {folder}/out}}\n{more}"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ops", "run", str(self.config)],
@@ -131,3 +134,56 @@ def test_a_stream_that_comes_back_as_text_and_with_a_new_clock_harms_nothing(
     assert errors.count("m is up") == 3
     assert "m has no channel b; it has a" in errors
     run.assert_tape_gives_the_same()
+
+
+def test_results_go_out_as_a_stream_at_the_times_of_their_ticks(tmp_path: Path, name: str) -> None:
+    from pylsl import StreamInlet, local_clock, resolve_byprop
+
+    sender = LslSender(name, channels=2, rate_hz=100.0, labels=["a", "b"])
+    run = Run(tmp_path, name, more=f"send: [{{name: {name}, type: lsl, stream_type: Out}}]\n")
+    try:
+        until(sender.has_consumer, process=run.process, every_s=0.1)
+        sender.load(100.0, 8.0)
+        found: list = []
+        until(lambda: found.extend(resolve_byprop("name", f"{name}-stage", 1, 1.0)) or found)
+        inlet = StreamInlet(found[0], recover=False)
+        got: list = []
+
+        def received() -> bool:
+            rows, stamps = inlet.pull_chunk(0.1)
+            got.extend(zip(stamps, rows, strict=True))
+            return len(got) >= 20
+
+        until(received, process=run.process)
+        ahead = time.time() - local_clock()
+    finally:
+        sender.end()
+    run.end()
+    lines = {round(line["ts"], 3): line for line in run.fused()}
+    for stamp, (value, sd, mode) in got:
+        near = min(lines, key=lambda ts: abs(ts - stamp - ahead))
+        line = lines[near]
+        assert abs(near - stamp - ahead) < 0.05
+        signal = line["signals"]["level"]
+        assert [value, sd] == pytest.approx(
+            [float("nan") if x is None else x for x in (signal["value"], signal["sd"])], nan_ok=True
+        )
+        assert MODES[int(mode)] == line["mode"]
+
+
+def test_an_input_of_the_own_results_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    text = (
+        "version: 2\nstreams: [{name: in, type: lsl, stream: out-studio}]\n"
+        'signals: {x: {members: {"in:a": {}, "in:b": {}}}}\nsend: [{name: out, type: lsl}]\n'
+    )
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    (line,) = refused.value.lines()
+    assert line == (
+        f"{path}:4:15: streams of 'out' are taken by stream 'in', expected another name, or"
+        " loop: true"
+    )
+    path.write_text(text.replace("type: lsl}]", "type: lsl, loop: true}]"))
+    assert load(path).config.send

@@ -89,6 +89,12 @@ def test_a_network_that_the_unit_refuses(root: Path) -> None:
     assert found(root) == {}
 
 
+def test_a_network_of_lsl_that_the_unit_refuses(root: Path) -> None:
+    enable(root)
+    configure(root, more=", {name: eeg, type: lsl}")
+    assert "not LSL eeg: systemctl edit lumen@" in found(root)["network"]
+
+
 def test_a_midi_device_that_the_unit_does_not_open(root: Path) -> None:
     enable(root)
     configure(root, more=", {name: pad, type: midi, device: nano}")

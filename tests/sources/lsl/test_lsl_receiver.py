@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
+from pylsl import StreamInlet
 
 from configs.connectors.lsl import LslStream
 from sources.host.host_clock import HostClock
 from sources.inbox import Inbox, Message, Unread
 from sources.lsl import lsl
 from sources.lsl.lsl import LslReceiver
+from sources.lsl.network import resolved
 from sources.lsl.stream_inlet import LslInlet
 from tests.support.lsl_sender import LslSender
 from tests.support.waiting import until
@@ -47,10 +49,12 @@ class StuckClock(HostClock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runs = threading.Event()
+        self.runs, self.stands = threading.Event(), threading.Event()
         self.runs.set()
 
     def __call__(self) -> float:
+        if not self.runs.is_set():
+            self.stands.set()
         self.runs.wait()
         return super().__call__()
 
@@ -234,10 +238,15 @@ def test_samples_lost_in_a_full_buffer_are_counted_at_the_measured_rate(
 
     push(200)
     until(lambda: len(got.events()) >= 400)
+    other = StreamInlet(resolved({"name": name}, at_least=1)[0], recover=False)
+    other.open_stream(30.0)
     host.runs.clear()
     try:
+        push(1)
+        until(host.stands.is_set)
         push(3000)
-        until(lambda: inlets[0].is_full)
+        until(lambda: inlets[0].fullness >= 1)
+        until(lambda: other.samples_available() >= 3001)  # all is transferred
     finally:
         host.runs.set()
     until(lambda: got.events()[-1].value == sent - 1)
