@@ -225,6 +225,8 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                     used,
                     progress,
                     self._shutdown.requested,
+                    s.columns,
+                    s.ts_unit,
                 )
                 self._feeds.append(
                     RecordingReader(i, recording, arrivals, state, reader_of(s, twice))
