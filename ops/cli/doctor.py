@@ -28,6 +28,7 @@ from configs.load import load
 from configs.schema import Config
 from operators import native
 from ops.cli.guess.machine import MidiInputs, addresses
+from ops.cli.recorded import recordings
 from ops.cli.system_parts import lacking
 from ops.text.diagnosis import Diagnosis, Verdict
 from sinks.exporter.server import HttpPortError, bound, exporters
@@ -113,6 +114,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
     yield from midi(config)
     yield from endpoints(config)
     yield from connectors(config)
+    yield from recordings(config)
     yield from disk(config)
     yield from history(config)
 
