@@ -3,7 +3,7 @@
 The interface is that of `Unpacker`, so that such a file is read, resumed and cut like an archive of
 lines. A quoted cell may hold newlines (RFC 4180), if the row has its number of cells.
 
-Cost: about 4 us a row. State: 256 KiB; an array. Losses, as lines of their own with the place of
+Cost: about 3 us a row. State: 256 KiB; an array. Losses, as lines of their own with the place of
 the row: `schema` for a row with another number of cells, an unknown kind, no time or no name;
 `stamp` and `value` for a cell that is none.
 """
@@ -21,6 +21,7 @@ from msgspec import UNSET
 from configs.inert import inert
 from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import BRIDGE_COMMANDS, BridgeCommand, Reason
+from sources.delimited.dialect import PER_SECOND
 from sources.delimited.event_table import EventTable
 from sources.recordings.recording import Content
 from sources.rows.line_forms import (
@@ -35,6 +36,7 @@ from sources.rows.one_line import BROKEN, MAX_ELEMENTS, Link, UnreadLine
 from sources.rows.written import OpenArray
 
 _READ = 1 << 18
+_SEQ = 1 << 63
 _MAX_ROW = 1 << 16
 """Bytes within which a quoted cell with newlines has its end."""
 _NUMBERED = ("ts", "rx", "value", "seq", "element")
@@ -45,6 +47,57 @@ _Form = EventForm | TickForm | ControlForm | UnreadForm
 class _BadRowError(Exception):
     def __init__(self, reason: Reason) -> None:
         self.reason: Reason = reason
+
+
+class _PlainRows:
+    """Rows of one number with a time: the usual ones, as `EventLines` reads them, in less time.
+
+    Parameters
+    ----------
+    place : dict
+        Index of each column, -1 without one.
+    file : str
+        Source of rows without one.
+    unit, arrival_unit : float
+        Units of the times in a second.
+    """
+
+    def __init__(self, place: dict[str, int], file: str, unit: float, arrival_unit: float) -> None:
+        self.kind, self.text, self.element = place["kind"], place["text"], place["element"]
+        self.ts, self.rx, self.seq = place["ts"], place["rx"], place["seq"]
+        self.value, self.key = place["value"], place["key"]
+        self.source, self.rig = place["source"], place["rig"]
+        self.file, self.unit, self.arrival_unit = file, unit, arrival_unit
+        self.numbers = [i for i in (self.ts, self.value, self.rx, self.seq) if i >= 0]
+
+    def event(self, cells: list[str]) -> EventForm | None:
+        """Return the event of a row; None if it is another one, or may be refused."""
+        if (self.kind >= 0 and cells[self.kind] != "event") or (
+            (self.text >= 0 and cells[self.text]) or (self.element >= 0 and cells[self.element])
+        ):
+            return None
+        try:
+            ts = float(cells[self.ts]) / self.unit
+            value = float(cells[self.value])
+            rx = None
+            if self.rx >= 0 and (cell := cells[self.rx]):
+                rx = float(cell) / self.arrival_unit
+                if not abs(rx) <= MAX_STAMP_S:
+                    return None
+            seq = int(cell) if self.seq >= 0 and (cell := cells[self.seq]) else -1
+        except ValueError:
+            return None
+        source = self.file if self.source < 0 else cells[self.source] or self.file
+        key = cells[self.key]
+        if (
+            not (abs(ts) <= MAX_STAMP_S and isfinite(value) and key and -_SEQ <= seq < _SEQ)
+            or len(source) > MAX_NAME_LENGTH
+            or any("_" in cells[i] for i in self.numbers)
+        ):
+            return None
+        meta = UNSET if rx is None and seq == -1 else LineMeta(rx=rx, seq=seq)
+        rig = cells[self.rig] if self.rig >= 0 else ""
+        return EventForm(ts, source, key, value, rig or UNSET, meta)
 
 
 class EventLines:
@@ -73,6 +126,11 @@ class EventLines:
         self._delimiter, self._width = table.dialect.delimiter, len(table.dialect.names)
         self._place = table.place
         self._array = OpenArray()
+        dialect, place = table.dialect, table.place
+        self._plain = None
+        if dialect.point == "." and place["ts"] >= 0 and not dialect.dated:
+            units = PER_SECOND[dialect.unit], PER_SECOND[dialect.arrival_unit]
+            self._plain = _PlainRows(place, table.source, *units)
         self._text, self._at, self._skip = b"", 0, table.dialect.begin
         self._ended = False
         self.fault: str | None = None
@@ -100,7 +158,16 @@ class EventLines:
             self._at += len(skipped)
         begin = 0
         while (end := self._end_of_row(begin, over)) > begin:
-            yield from self._row(self._text[begin:end].rstrip(b"\r\n"), self._at + begin)
+            row = self._text[begin:end].rstrip(b"\r\n")
+            event = None
+            if self._plain is not None and b'"' not in row and row.isascii():
+                cells = row.decode().split(self._delimiter)
+                event = self._plain.event(cells) if len(cells) == self._width else None
+            if event is None:
+                yield from self._row(row, self._at + begin)
+            else:
+                yield from self._array.taken()
+                yield event
             begin = end
         self._text, self._at = self._text[begin:], self._at + begin
         if over:
@@ -240,6 +307,6 @@ class EventLines:
             number = int(cell)
         except ValueError:
             raise _BadRowError("schema") from None
-        if not -(1 << 63) <= number < 1 << 63:
+        if not -_SEQ <= number < _SEQ:
             raise _BadRowError("schema")
         return number
