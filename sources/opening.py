@@ -97,6 +97,8 @@ def _of_events(
     path: str, table: EventTable, follow: bool = False, mark: Mark | None = None
 ) -> Recording:
     """Open delimited text with an event a row."""
+    if follow:
+        raise UnusableError(f"{path}: a table of events cannot be followed")
 
     def content(raw: BinaryIO) -> EventLines:
         packed = path.lower().endswith(PACKED)
