@@ -13,6 +13,8 @@ from configs.inert import inert
 from operators.settings.config_part import ConfigPart, Period
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
+StampUnit = Literal["s", "ms", "us", "ns", "iso"]
+"""`iso`: dates with time; any other one is refused."""
 TAPE = "tape.json"
 """The file that marks a folder as a tape."""
 MAX_MANIFEST = 64 << 20
@@ -41,7 +43,7 @@ class Columns(ConfigPart, frozen=True, kw_only=True):
     """Columns of delimited text by name: source times, arrivals, channels.
 
     Without a name, the time column is found by name or content, and each other column is a
-    channel.
+    channel. With `key` and `value` each row is an event.
     """
 
     ts: Annotated[
@@ -57,6 +59,14 @@ class Columns(ConfigPart, frozen=True, kw_only=True):
             examples=[["x", "y"]],
         ),
     ] = []
+    key: Annotated[
+        Text | None,
+        Meta(description="Column of the keys of events, one a row.", examples=["sensor"]),
+    ] = None
+    value: Annotated[
+        Text | None,
+        Meta(description="Column of the values of events, one a row.", examples=["reading"]),
+    ] = None
 
 
 class FileStream(StreamConfig, frozen=True, tag="file", kw_only=True):
@@ -90,9 +100,10 @@ class FileStream(StreamConfig, frozen=True, tag="file", kw_only=True):
         Meta(ge=1, le=1_000_000, description="Lines per batch of the flow.", examples=[1000]),
     ] = 10_000
     ts_unit: Annotated[
-        TimeUnit | None,
+        StampUnit | None,
         Meta(
-            description="Unit of the source times; by default seconds, in delimited text detected.",
+            description="Unit of the source times; by default seconds, in delimited text detected."
+            " `iso`: dates of delimited text.",
             examples=["ms"],
         ),
     ] = None

@@ -62,6 +62,7 @@ def check(document: Document, config: Config) -> None:
                 document.fault(
                     document.key_place((*at, "columns")), f"{message} {', '.join(DELIMITED)}"
                 )
+            _columns(document, at, stream)
         elif why := missing(type(stream).__struct_config__.tag):
             document.fault(document.place((*at, "type")), why)
         elif isinstance(stream, OscStream):
@@ -79,6 +80,23 @@ def check(document: Document, config: Config) -> None:
             _topic(document, at, stream, len(config.streams))
         elif isinstance(stream, LslStream):
             plain_texts(document, at, stream)
+
+
+def _columns(document: Document, at: DataPath, stream: FileStream) -> None:
+    """Check that the columns of events are complete, and that dates are in delimited text."""
+    if stream.ts_unit == "iso" and not is_delimited(stream.path):
+        message = "'ts_unit: iso' of a file without cells, expected s, ms, us or ns"
+        document.fault(document.place((*at, "ts_unit")), message)
+    columns = stream.columns
+    if columns is None:
+        return
+    if (columns.key is None) != (columns.value is None):
+        one, other = ("key", "value") if columns.value is None else ("value", "key")
+        message = f"'{one}' without '{other}', expected both: an event a row"
+        document.fault(document.key_place((*at, "columns", one)), message)
+    elif columns.key is not None and columns.values:
+        message = "'values' beside 'key' and 'value', expected a channel a column or an event a row"
+        document.fault(document.key_place((*at, "columns", "values")), message)
 
 
 def _own_port(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from sources.recordings.recording import (
     NEEDS_EXTRA,
@@ -23,19 +25,20 @@ if TYPE_CHECKING:
     from sources.xdf import XdfRecording
 
 
-from dataclasses import replace
-
 import numpy as np
 
-from configs.inputs import Columns, FileStream, TimeUnit, is_delimited, is_mcap
+from configs.inputs import PACKED, Columns, FileStream, StampUnit, is_delimited, is_mcap
 from operators.events import Reject
 from operators.limits import MAX_STAMP_S
 from operators.types import Reason
 from sources.delimited import TableDecoder
 from sources.delimited.column_cache import CachedDecoder, kept
 from sources.delimited.dialect import LOOK, PER_SECOND, find
+from sources.delimited.event_lines import EventLines
+from sources.delimited.event_table import EventTable, event_table, raw_head, table_in
 from sources.mcap.mcap_recording import mcap_recording
 from sources.ndjson import Decoder
+from sources.recordings.unpack import Unpacker
 from sources.rows.names import Names
 from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows
@@ -49,6 +52,8 @@ def open_recording(
     used: Collection[str] | None = None,
     progress: bool = False,
     stopped: Callable[[], bool] = lambda: False,
+    columns: Columns | None = None,
+    unit: StampUnit | None = None,
 ) -> Recording | Tape | FollowedTape | XdfRecording | ColumnarRecording:
     """Open a file of lines, a columnar, MCAP or XDF file, or a tape.
 
@@ -64,6 +69,9 @@ def open_recording(
         Show the progress of a file that is loaded as a whole.
     stopped : callable
         Whether to end the load of such a file.
+    columns : Columns, optional
+    unit : {'s', 'ms', 'us', 'ns', 'iso'}, optional
+        Of delimited text with an event a row; found by default.
 
     Raises
     ------
@@ -78,9 +86,27 @@ def open_recording(
         return columnar(path, follow, mark)
     if is_mcap(path):
         return mcap_recording(path, follow, mark)
+    if (table := event_table(path, columns, unit)) is not None:
+        return _of_events(path, table, follow, mark)
     if not is_tape(path):
         return Recording(path, follow, mark)
     return FollowedTape(path, mark) if follow else Tape(path, mark)
+
+
+def _of_events(
+    path: str, table: EventTable, follow: bool = False, mark: Mark | None = None
+) -> Recording:
+    """Open delimited text with an event a row."""
+    if follow:
+        raise UnusableError(f"{path}: a table of events cannot be followed")
+
+    def content(raw: BinaryIO) -> EventLines:
+        packed = path.lower().endswith(PACKED)
+        size = Path(path).stat().st_size
+        inside = Unpacker(raw, path.lower().endswith(".zst"), size) if packed else None
+        return EventLines(raw, path, table, inside)
+
+    return Recording(path, follow, mark, content=content)
 
 
 def columnar(path: str, follow: bool = False, mark: Mark | None = None) -> ColumnarRecording:
@@ -112,6 +138,8 @@ def head(path: str, size: int) -> bytes:
         recording = columnar(path)
     elif is_mcap(path):
         recording = mcap_recording(path)
+    elif (table := event_table(path)) is not None:
+        recording = _of_events(path, table)
     else:
         recording = Tape(path) if is_tape(path) else Recording(path)
     parts, length = [], 0
@@ -188,12 +216,15 @@ def reader_of(stream: FileStream, keep: bool = False) -> FileDecoder:
 
 
 def reader_at(
-    path: str, columns: Columns | None = None, unit: TimeUnit | None = None, keep: bool = False
+    path: str, columns: Columns | None = None, unit: StampUnit | None = None, keep: bool = False
 ) -> FileDecoder:
     """Return the reader of a file, as `reader_of`."""
     if is_delimited(path):
-        decoder = TableDecoder(path, find(path, head(path, LOOK), columns, unit))
+        start = raw_head(path, LOOK)
+        if table_in(path, start, columns, unit) is not None:
+            return FileDecoder(Decoder(path))  # its lines have seconds
+        decoder = TableDecoder(path, find(path, start, columns, unit))
         before = kept(path, decoder.dialect, begin=keep)
         return FileDecoder(decoder if before is None else CachedDecoder(decoder, before))
-    per_second = PER_SECOND[unit or "s"]
+    per_second = 1.0 if unit is None or unit == "iso" else PER_SECOND[unit]
     return FileDecoder(Decoder(path, per_second), per_second)

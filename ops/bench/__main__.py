@@ -197,6 +197,9 @@ BENCHES = (
           "Asked: 0.6 of polars' join from JSON lines, goal 1.0, and equal results."),
     Bench("columnar_growth", "Memory of a replay from Parquet", ("columnar", "--growth"),
           "Asked: at most 256 MiB, and 4e6 events within 16 MiB of 1e6."),
+    Bench("forms", "Recordings of each form", ("forms",),
+          "Asked: Parquet 3 times the events a CPU second of JSON lines, an MCAP message within "
+          "20 us; 4e6 events within 16 MiB of 1e6."),
     Bench("delimited", "Delimited text to columns", ("delimited",), "Beside numpy's own reader."),
     Bench("kill_points", "Exactness", ("kill_points",),
           "Kills, torn writes, half-made stores and full disks after which a resumed run must give "

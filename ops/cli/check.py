@@ -19,6 +19,7 @@ from configs.thresholds import THRESHOLDS
 from configs.upgrade import upgrade
 from operators.bridge.trend import RATIO_S
 from operators.settings.plan import Plan, Signal
+from ops.cli.recorded import described
 from sinks.exporter.hosts import GUARD, NETWORKS, OPEN
 
 TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"
@@ -47,7 +48,8 @@ def main(args: argparse.Namespace) -> int:
         print("lumen check: -o needs --upgrade", file=sys.stderr)
         return 2
     loaded = load(args.config)
-    print(*describe(loaded), sep="\n")
+    forms = described(loaded.config)
+    print(*describe(loaded), *forms, sep="\n")
     return 0
 
 

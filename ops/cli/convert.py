@@ -26,8 +26,8 @@ from configs.inputs import MCAP, PACKED, TimeUnit, is_delimited
 from operators.errors import SourceError
 from operators.limits import MAX_NAME_LENGTH
 from ops.text.table import table
-from sources.delimited.dialect import PER_SECOND
-from sources.opening import head, open_recording, reader_at
+from sources.delimited.event_table import event_table
+from sources.opening import open_recording, reader_at
 from sources.recordings.recording import COLUMNAR, NEEDS_EXTRA, ColumnPiece, Piece, is_xdf
 from sources.replay.recording_reader import rows_of
 from sources.rows.names import REJECT, Names, is_rig
@@ -37,8 +37,6 @@ from sources.rows.written import LineDetails, details_of, lines_of_rows
 _FORMS = (".ndjson", ".csv")
 _PACKING = (*COLUMNAR, MCAP)
 """Forms with packing of their own."""
-TABLE = b"kind,ts,rx,source,key,value,text,seq,rig,element\n"
-"""First line of the CSV files of this command; those of others are tables of channels."""
 Part = tuple[DecodedRows, LineDetails]
 Change = Callable[[Callable[[], Iterator[Part]]], Iterator[Part]]
 
@@ -166,13 +164,9 @@ def parts_of(path: str, rig: str = "", unit: TimeUnit | None = None) -> Iterator
     if is_xdf(path):
         raise ValueError(f"{path}: an XDF file; its clocks are corrected as a whole, in a replay")
     names = Names(rig)
-    if is_delimited(path) and head(path, len(TABLE)) == TABLE:
-        from sources.columnar import columnar_csv  # an extra
-
-        yield from columnar_csv.read(path, names, PER_SECOND[unit or "s"])
-        return
+    wide = is_delimited(path) and event_table(path) is None
     reader = reader_at(path, unit=unit)
-    with closing(open_recording(path)) as recording:
+    with closing(open_recording(path, unit=unit)) as recording:
         while not recording.ended:
             names = names.rotated()
             for piece in recording.read():
@@ -181,7 +175,7 @@ def parts_of(path: str, rig: str = "", unit: TimeUnit | None = None) -> Iterator
                     continue
                 assert isinstance(piece, Piece)
                 for rows in rows_of(piece, reader, names):
-                    if is_delimited(path):  # the cells of a line are no array
+                    if wide:  # the cells of a line are no array
                         nothing = np.full(len(rows), -1), np.full(len(rows), np.nan)
                         yield rows, LineDetails(*nothing)
                     else:

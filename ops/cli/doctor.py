@@ -31,6 +31,7 @@ from configs.schema import Config
 from operators import native
 from ops.cli.discovery_findings import discovery
 from ops.cli.guess.machine import MidiInputs, addresses
+from ops.cli.recorded import recordings
 from ops.cli.system_parts import lacking
 from ops.edge.topic_check import topics
 from ops.text.diagnosis import Diagnosis, Verdict
@@ -120,6 +121,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
     yield from connectors(config)
     yield from discovery(config)
     yield from topic(config)
+    yield from recordings(config)
     yield from disk(config)
     yield from history(config)
 

@@ -9,6 +9,7 @@ State: `PAGE` rows, and of Parquet a row group.
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,11 +25,11 @@ from configs.inert import inert
 from operators.errors import ToolError
 from ops.store.moment import shown
 from sinks.history.back_end import BackEnd, Row
-from sinks.history.tables import RUN, Column, Table
+from sinks.history.tables import RUN, Table
 from sinks.history.views import NAMED, VIEWED, columns_of, view_of
 from sources.rows.names import is_rig
 
-Form = Literal["parquet", "csv", "jsonl"]
+Form = Literal["parquet", "csv", "jsonl", "mcap"]
 PAGE = 5_000
 DAY_S = 86_400
 _GROUP_ROWS = 131_072
@@ -136,7 +137,7 @@ def export(
     store : BackEnd
     folder : Path
         Is made if it is not there.
-    form : {'parquet', 'csv', 'jsonl'}
+    form : {'parquet', 'csv', 'jsonl', 'mcap'}
     since, until : float
         First time, and the one after the last (s since the epoch).
     written : callable
@@ -174,7 +175,7 @@ def export(
     return counts
 
 
-_Write = Callable[[IO[bytes], list[Column], Iterator[Columns]], None]
+_Write = Callable[[IO[bytes], Table, Iterator[Columns]], None]
 
 
 def _writer(form: Form) -> _Write:
@@ -182,11 +183,16 @@ def _writer(form: Form) -> _Write:
         return _as_csv
     if form == "jsonl":
         return _as_json
+    package, extra, write = (
+        ("mcap.writer", "mcap", _as_mcap)
+        if form == "mcap"
+        else ("arro3.io", "columnar", _as_parquet)
+    )
     try:
-        import arro3.io  # noqa: F401
+        importlib.import_module(package)
     except ImportError:
-        raise ExportError("parquet needs pip install 'lumen-fusion[columnar]'") from None
-    return _as_parquet
+        raise ExportError(f"{form} needs pip install 'lumen-fusion[{extra}]'") from None
+    return write
 
 
 def _file(path: Path, write: _Write, table: Table, pages: Iterator[Columns]) -> int:
@@ -206,7 +212,7 @@ def _file(path: Path, write: _Write, table: Table, pages: Iterator[Columns]) -> 
         try:
             with open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as raw:
                 with io.BufferedWriter(os.fdopen(os.dup(raw.fileno()), "wb", 0)) as file:
-                    write(file, columns_of(table), counted())
+                    write(file, table, counted())
                 os.fsync(raw.fileno())
             draft.replace(path)
         finally:
@@ -218,27 +224,51 @@ def _file(path: Path, write: _Write, table: Table, pages: Iterator[Columns]) -> 
     return rows
 
 
-def _as_csv(file: IO[bytes], columns: list[Column], pages: Iterator[Columns]) -> None:
+def _as_csv(file: IO[bytes], table: Table, pages: Iterator[Columns]) -> None:
     text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow([column.name for column in columns])
+    lines.writerow([column.name for column in columns_of(table)])
     for page in pages:
         lines.writerows(zip(*page, strict=True))
     text.detach()
 
 
-def _as_json(file: IO[bytes], columns: list[Column], pages: Iterator[Columns]) -> None:
-    names, encode = [column.name for column in columns], msgspec.json.encode
+def _as_json(file: IO[bytes], table: Table, pages: Iterator[Columns]) -> None:
+    names, encode = _names(table), msgspec.json.encode
     for page in pages:
         lines = (encode(dict(zip(names, row, strict=True))) for row in zip(*page, strict=True))
         file.write(b"".join(chain.from_iterable((line, b"\n") for line in lines)))
 
 
-def _as_parquet(file: IO[bytes], columns: list[Column], pages: Iterator[Columns]) -> None:
+def _as_mcap(file: IO[bytes], table: Table, pages: Iterator[Columns]) -> None:
+    """Write each row as a JSON message of the topic `/VIEW`, at its own time."""
+    from mcap.writer import CompressionType, Writer
+
+    names, encode = _names(table), msgspec.json.encode
+    at = names.index(table.time)
+    writer = Writer(file, compression=CompressionType.ZSTD)
+    writer.start(profile="lumen-fusion", library="lumen-fusion")
+    schema = writer.register_schema("lumen.history", "jsonschema", b'{"type":"object"}')
+    channel = writer.register_channel(f"/{view_of(table)}", "json", schema)
+    for page in pages:
+        for row in zip(*page, strict=True):
+            time_ns = max(round(row[at] * 1e9), 0)
+            writer.add_message(
+                channel, time_ns, encode(dict(zip(names, row, strict=True))), time_ns
+            )
+    writer.finish()  # type: ignore[no-untyped-call]
+
+
+def _names(table: Table) -> list[str]:
+    return [column.name for column in columns_of(table)]
+
+
+def _as_parquet(file: IO[bytes], table: Table, pages: Iterator[Columns]) -> None:
     from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
     from arro3.io import write_parquet
 
     kinds = {"integer": DataType.int64(), "real": DataType.float64(), "text": DataType.utf8()}
+    columns = columns_of(table)
     types = [kinds[column.type] for column in columns]
     form = Schema(
         [Field(c.name, kind, nullable=c.null) for c, kind in zip(columns, types, strict=True)]

@@ -64,6 +64,7 @@ def write(
                 file,
                 compression="zstd(1)",
                 max_row_group_size=GROUP_ROWS,
+                data_page_row_count_limit=GROUP_ROWS,
                 column_dictionary_enabled=dict.fromkeys(_ENCODINGS, False),
                 column_encoding=_ENCODINGS,
             )

@@ -29,6 +29,7 @@ from operators.events import CommandRow, Reject, StreamStatus
 from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import BRIDGE_COMMANDS, F64, I32, I64, Bool, Reason
 from sources.columnar.buffers import indices, numbers, validity, with_nulls
+from sources.columnar.plain_events import MAX_TABLE, plain_events
 from sources.columnar.table_process import DICTIONARY, INTEGERS, NUMBERS, TEXTS
 from sources.rows.names import REJECT, Names, is_rig, tick_of
 from sources.rows.one_line import BROKEN, MAX_ELEMENTS, UnreadLine
@@ -43,8 +44,6 @@ EVENT, MARKER, TICK, STATUS, CONTROL, COMMAND = range(6)
 _AT_TICKS = (TICK, STATUS, COMMAND)
 ORDER = ("kind", "ts", "rx", "source", "key", "value", "text", "seq", "rig", "element")
 _UTF8 = DataType.utf8()
-_MAX_TABLE = 1 << 18
-"""Size of a table of combinations of names; above it they are sorted."""
 _LOST = msgspec.json.Decoder(UnreadLine)
 
 
@@ -226,6 +225,12 @@ class TableReader:
         """
         n = batch.num_rows
         columns = {name: batch.column(name) for name in batch.schema.names}
+        line = first + np.arange(n)
+        if self._by_offset:
+            line, _ = _integers(columns.get("offset"), n)
+        if (rows := plain_events(columns, line, names, per_second)) is not None:
+            self._line, self._next = int(line[-1]), 0
+            return rows, LineDetails(np.full(n, -1), np.full(n, np.nan))
         has: dict[str, Bool] = {}
         number: dict[str, F64] = {}
         for title in NUMBERS:
@@ -240,9 +245,6 @@ class TableReader:
         )
         seq, wild_seq = _integers(columns.get("seq"), n)
         element, wild_element = _integers(columns.get("element"), n)
-        line, _ = _integers(columns.get("offset"), n)
-        if not self._by_offset:
-            line = first + np.arange(n)
         which = _kinds(kind, has["value"], text.code >= 0)
         sent = (which == EVENT) | (which == MARKER)
         ts = number["ts"]
@@ -333,7 +335,7 @@ class TableReader:
         mixed = (mixed * sizes[1] + key.code + 1) * sizes[2] + place
         mixed[~sent] = 0
         total = (len(rig.values) + 1) * sizes[0] * sizes[1] * sizes[2]
-        if total <= _MAX_TABLE:
+        if total <= MAX_TABLE:
             found = np.flatnonzero(np.bincount(mixed, minlength=1))
             lookup = np.zeros(int(found[-1]) + 1 if len(found) else 1, np.int64)
             lookup[found] = np.arange(len(found))

@@ -87,8 +87,11 @@ def _from(reader: RecordBatchReader, row: int, batch_rows: int) -> Iterator[Reco
     first = 0
     for batch in reader:
         count = batch.num_rows
-        for at in range(max(row - first, 0), count, batch_rows):
-            yield batch.slice(at, min(batch_rows, count - at))
+        if row <= first and count <= batch_rows:
+            yield batch  # a slice is copied
+        else:
+            for at in range(max(row - first, 0), count, batch_rows):
+                yield batch.slice(at, min(batch_rows, count - at))
         first += count
 
 

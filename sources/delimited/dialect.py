@@ -21,13 +21,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from configs.inputs import Columns, TimeUnit
+from configs.inputs import Columns, StampUnit, TimeUnit
 from sources.delimited.dates import date_of
 
 LOOK = 1 << 18
 MAX_LINES = 400
 PER_SECOND: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 DELIMITER_NAMES: dict[str, str] = {",": "comma", ";": "semicolon", "\t": "tab"}
+_SHOWN, _MAX_SHOWN = 16, 40
+"""Names of columns in a message, and characters of each."""
 _MIN_SHARE = 0.9
 """Share of the lines that agree on a delimiter; share of the cells that agree on a kind."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -120,7 +122,7 @@ def find(
     path: str,
     head: bytes,
     columns: Columns | None = None,
-    unit: TimeUnit | None = None,
+    unit: StampUnit | None = None,
     *,
     any_time: bool = False,
 ) -> Dialect:
@@ -138,7 +140,9 @@ def find(
         marker, lines = found[1], lines[1:]
     body = [line for line in lines if not line[1].startswith("#")]
     if not body:
-        raise ValueError(f"{path}: no line of cells")
+        long = len(head) >= LOOK
+        why = f"its first line has more than {LOOK >> 10} KiB" if long else "no line of cells"
+        raise ValueError(f"{path}: {why}")
     delimiter = marker or _delimiter(path, [text for _, text in body])
     rows = _split([text for _, text in body], delimiter)
     width = Counter(map(len, rows)).most_common(1)[0][0]
@@ -165,7 +169,10 @@ def find(
     )
     dated = kinds[time] == "date"
     cells = [row[time].strip() for row in data]
-    time_unit = unit or _unit_of(names[time], cells, point)
+    if unit == "iso" and not dated:
+        shown = next((cell for cell in cells if cell), "")
+        raise ValueError(f"{path}: {names[time]!r} holds {shown!r}, expected dates (ts_unit: iso)")
+    time_unit = _unit_of(names[time], cells, point) if unit is None or unit == "iso" else unit
     arrivals = [] if arrival is None else [row[arrival].strip() for row in data]
     return Dialect(
         delimiter=delimiter,
@@ -286,8 +293,14 @@ def _names(titles: Sequence[str]) -> tuple[str, ...]:
 
 def _named(path: str, names: tuple[str, ...], name: str) -> int:
     if name not in names:
-        raise ValueError(f"{path}: no column {name!r}, expected one of {', '.join(names)}")
+        raise ValueError(f"{path}: no column {name!r}, expected one of {_shown(names)}")
     return names.index(name)
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    shown = [name[:_MAX_SHOWN] for name in names[:_SHOWN]]
+    rest = len(names) - len(shown)
+    return ", ".join([*shown, *([f"{rest:,} more"] if rest else [])])
 
 
 def _time(
@@ -317,7 +330,7 @@ def _time(
         cell = next((row[by_name[0]] for row in rows if row[by_name[0]].strip()), "")
         why = f"; {names[by_name[0]]!r} holds {cell!r}, expected a number or a date with time"
     raise ValueError(
-        f"{path}: no column of times among {', '.join(names)}{why}: name one, by --time COLUMN"
+        f"{path}: no column of times among {_shown(names)}{why}: name one, by --time COLUMN"
         " or in YAML columns: {ts: COLUMN}"
     )
 

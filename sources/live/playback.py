@@ -79,7 +79,12 @@ class Playback(Listener):
         """Play the recording to its end."""
         try:
             reader = reader_of(self.config)
-            recording = open_recording(self.config.path, stopped=self._stop.is_set)
+            recording = open_recording(
+                self.config.path,
+                stopped=self._stop.is_set,
+                columns=self.config.columns,
+                unit=self.config.ts_unit,
+            )
         except (OSError, ValueError) as error:
             self._inbox.turn(False, str(error))
             return

@@ -6,6 +6,7 @@ import numpy as np
 
 from configs.inputs import FileStream, is_delimited, stem
 from configs.schema import Config
+from sources.delimited.event_table import event_table
 from sources.ndjson import Decoder
 from sources.opening import head
 from sources.recordings.recording import is_xdf
@@ -48,7 +49,7 @@ def _owners(path: str, rig: str) -> list[tuple[str, str]]:
     """Return rigs and sources in the order of their first rows in a recording."""
     if is_xdf(path):
         return []
-    if is_delimited(path):
+    if is_delimited(path) and event_table(path) is None:
         return [(rig, stem(path))]
     names = Names(rig)
     rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)

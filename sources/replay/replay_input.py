@@ -54,7 +54,7 @@ def file_inputs(config: Config, progress: bool, stopped: Callable[[], bool]) -> 
 
     def opener(s: FileStream) -> Callable[[Mark | None], tuple[RecordingLike, FileDecoder]]:
         return lambda mark: (
-            open_recording(s.path, s.follow, mark, used, progress, stopped),
+            open_recording(s.path, s.follow, mark, used, progress, stopped, s.columns, s.ts_unit),
             reader_of(s, twice),
         )
 

@@ -141,13 +141,13 @@ def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[_Form]:
     step = details.step.tolist()
     columns = (rows.name, rows.ts, rows.rx, rows.stamped, rows.value, rows.seq, details.place)
     lists = [column.tolist() for column in columns]
-    array = _Array()
+    array = OpenArray()
     for i, (name, ts, rx, stamped, value, seq, place) in enumerate(zip(*lists, strict=True)):
         note = notes[i]
         if place <= 0:
             yield from array.taken()
         if name < 0 and place >= 0:
-            array.add_lost(place, as_reject(note))
+            array.add_lost(place, unread(as_reject(note)))
         elif name >= 0:
             meta: LineMeta | UnsetType
             if ts != ts:
@@ -173,20 +173,20 @@ def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[_Form]:
     yield from array.taken()
 
 
-class _Array:
+class OpenArray:
     """An array under construction: its first element with a number, and all contents."""
 
     def __init__(self) -> None:
         self._first: EventForm | None = None
         self._key = ""
         self._values: list[float | str | None] = []
-        self._lost: list[Reject] = []
+        self._lost: list[UnreadLine] = []
 
-    def add_lost(self, place: int, reject: Reject) -> None:
+    def add_lost(self, place: int, lost: UnreadLine) -> None:
         """Add an element that could not be used."""
         if place == len(self._values):
-            self._values.append("" if reject.reason == "text" else None)
-            self._lost.append(reject)
+            self._values.append("" if lost.reason == "text" else None)
+            self._lost.append(lost)
 
     def add(self, place: int, form: EventForm) -> bool:
         """Add the event of an element; return whether it belongs to the array."""
@@ -211,7 +211,7 @@ class _Array:
     def taken(self) -> Iterator[EventForm | UnreadForm]:
         """Yield the line of the array; without a number, that of each loss."""
         if self._first is None:
-            yield from (UnreadForm(unread(reject)) for reject in self._lost)
+            yield from (UnreadForm(lost) for lost in self._lost)
         else:
             self._first.key, self._first.value = self._key, self._values
             yield self._first

@@ -7,15 +7,20 @@ import re
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from mcap.writer import Writer
 from websockets.sync.client import connect
 
 from configs import extras
 from configs.document import ConfigError
+from configs.inputs import FileStream
 from configs.load import load
+from flows.run import execute
+from ops.cli.convert import convert
 from ops.fakes.ports import free_port
 from tests.support.json_lines import json_lines
 from tests.support.waiting import HUNG_S, until
@@ -173,8 +178,41 @@ def test_an_extra_that_is_not_used_is_not_imported() -> None:
 @pytest.mark.parametrize(
     "text", re.findall(r"```yaml\n(.*?)```", (ROOT / "ops/docs/CONNECTORS.md").read_text(), re.S)
 )
-def test_the_configurations_of_the_page_are_valid(tmp_path: Path, text: str) -> None:
+def test_the_configurations_of_the_page_are_valid(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _recordings(tmp_path)
     path = tmp_path / "c.yaml"
     path.write_text(f"version: 2\n{text}")
     config = load(path).config
-    assert config.live or config.topic is not None
+    files = [stream for stream in config.streams if isinstance(stream, FileStream)]
+    assert config.live or config.topic is not None or files
+    if files:
+        out = execute(path)
+        assert json.loads((out / "run.json").read_text())["account"]["total"]["used"] == 400
+
+
+def _recordings(folder: Path) -> None:
+    """Write the recordings that the page names: 200 events of each of two channels."""
+    times = [1.7e9 + i / 20 for i in range(200)]
+    rows = [f"{t},{i % 7},{i % 5}\n" for i, t in enumerate(times)]
+    (folder / "left.csv").write_text("time,x,y\n" + "".join(rows))
+    dates = [datetime.fromtimestamp(t, UTC).isoformat() for t in times]
+    rows = [f"{t},{key},{i % 7}\n" for i, t in enumerate(dates) for key in ("left", "right")]
+    (folder / "room.csv").write_text("when,sensor,reading\n" + "".join(rows))
+    with (folder / "take.ndjson").open("w") as file:
+        for i, t in enumerate(times):
+            for source in ("left", "right"):
+                event = {"ts": t, "source": source, "key": "pulse", "value": float(i % 7)}
+                file.write(json.dumps(event) + "\n")
+    convert(str(folder / "take.ndjson"), folder / "take.parquet")
+    with (folder / "robot.mcap").open("wb") as binary:
+        writer = Writer(binary)
+        writer.start()
+        content = {"/arm": b'{"pose": {"x": 1.5}}', "/gripper": b'{"x": 0.5}'}
+        number = {topic: writer.register_channel(topic, "json", 0) for topic in content}
+        for at in (int(t * 1e9) for t in times):
+            for topic, data in content.items():
+                writer.add_message(number[topic], at, data, at)
+        writer.finish()

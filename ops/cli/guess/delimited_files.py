@@ -8,6 +8,7 @@ from pathlib import Path
 from configs.inert import quoted
 from configs.inputs import Columns, TimeUnit, is_delimited
 from sources.delimited.dialect import LOOK, Dialect, find, is_number
+from sources.delimited.event_table import event_table, raw_head
 from sources.opening import head, reader_at
 from sources.recordings.recording import is_xdf
 from sources.replay import RecordingsError
@@ -44,7 +45,9 @@ def dialects(
         if not (is_delimited(str(file)) and file.is_file()):
             continue
         try:
-            start = head(str(file), LOOK)
+            if event_table(str(file)) is not None:
+                continue
+            start = raw_head(str(file), LOOK)
             columns = Columns(ts=time)
             if time is not None and time not in _columns(str(file), start):
                 columns = Columns()

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from mcap.reader import make_reader
 
 from ops import __main__ as lumen
 from ops.store import export as exporting
@@ -42,6 +43,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
     if path.suffix == ".jsonl":
         return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    if path.suffix == ".mcap":
+        with path.open("rb") as file:
+            messages = list(make_reader(file).iter_messages(log_time_order=False))
+        assert {channel.topic for _, channel, _ in messages} == {f"/{path.parts[-3]}"}
+        return [msgspec.json.decode(message.data) for _, _, message in messages]
     from arro3.io import read_parquet
 
     table = read_parquet(path).read_all()
@@ -50,7 +56,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl", "mcap"])
 def test_files_have_the_rows_of_the_views(
     store: BackEnd, form: exporting.Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
