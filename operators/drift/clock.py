@@ -88,6 +88,8 @@ class StampVerdicts(NamedTuple):
     host time (s), and the line, with `ClockLine.stepped` for a step.
     `steps`: index of the first stamp of each run that made a reset, or of the stamp that closed
     the second bin too far above the prediction.
+    `total` (n,): sum of all clock resets up to each stamp (s): source time + total has no step.
+    Of stamps that were processed already it is that of the last of them.
     """
 
     host: F64
@@ -96,6 +98,7 @@ class StampVerdicts(NamedTuple):
     decided: int
     turns: list[tuple[int, float, ClockLine]]
     steps: list[int]
+    total: F64
 
 
 class SureStamps(NamedTuple):
@@ -123,6 +126,8 @@ class ClockLine(NamedTuple):
     resets: int
     reset_at: float
     stepped: bool
+    total: float = 0.0
+    """Sum of all clock resets (s)."""
 
 
 @dataclass
@@ -134,6 +139,8 @@ class Clock:
     jitter: float = float("nan")
     jitter_p95: float = float("nan")
     resets: int = 0
+    total: float = 0.0
+    """Sum of all clock resets (s), those taken back excluded."""
     reset_at: float = float("nan")
     due: float = float("nan")
     span: float = BIN_S
@@ -191,6 +198,7 @@ class Clock:
             resets=self.resets,
             reset_at=self.reset_at,
             stepped=stepped,
+            total=self.total,
         )
 
     def run(self, source: Sequence[float], arrival: Sequence[float], first: int = 0) -> SureStamps:
@@ -248,6 +256,7 @@ class Clock:
         n = len(source)
         delay = arrival - source
         host, ok, by = np.empty(n), np.ones(n, bool), np.arange(n)
+        total = np.full(n, self.total)
         i, turns, steps = len(begun.host), [*begun.turns], [*begun.steps]
         host[:i] = begun.host
         sparse = n > 0 and n <= MAX_SPARSE * (1 + (source[-1] - source[0]) / BIN_S)
@@ -262,7 +271,9 @@ class Clock:
                     run = self.run(*plain, i)
                     host[i : i + len(run.host)] = run.host
                     i += len(run.host)
-                turns += [(int(by[k]), known, line) for k, known, line in run.turns]
+                for k, known, moved_to in run.turns:
+                    turns.append((int(by[k]), known, moved_to))
+                    total[k:] = moved_to.total
                 steps += run.steps
                 if i == n:
                     break
@@ -280,6 +291,7 @@ class Clock:
                             steps.append(i)
                         known = source[i] + self._predict(source[i : i + 1], delay[i : i + 1])[0]
                         turns.append((int(by[i]), float(known), line))
+                        total[i:] = line.total
                     continue
                 stop = min(n, i + RUN_ABOVE + 1)
             stop = min(stop, i + MAX_IN_BIN - len(self.bin_source))
@@ -294,11 +306,11 @@ class Clock:
                 i += sure
                 continue
             resets = self.resets
-            settled, moved = self._judge(source, arrival, i, end, host, ok, by)
+            settled, moved = self._judge(source, arrival, i, end, host, ok, by, total)
             # Stamps that arrived in the meantime waited as long.
             np.maximum(by[i:], by[i], out=by[i:])
             if settled == i:
-                return StampVerdicts(host, ok, by, i, turns, steps)
+                return StampVerdicts(host, ok, by, i, turns, steps, total)
             stepped = self.resets > resets
             if stepped:
                 self.reset_at = float(host[settled - moved])
@@ -312,8 +324,9 @@ class Clock:
             if moved and self.bank:
                 line = self.line(self.bank, stepped)
                 turns.append((int(by[i]), float(host[settled - 1]), line))
+                total[settled:] = self.total
             i = settled
-        return StampVerdicts(host, ok, by, n, turns, steps)
+        return StampVerdicts(host, ok, by, n, turns, steps, total)
 
     def _follow(
         self, kernels: native.Kernels, source: F64, delay: F64, host: F64, i: int
@@ -351,7 +364,15 @@ class Clock:
         return self._close(float("inf"))
 
     def _judge(
-        self, source: F64, arrival: F64, i: int, end: bool, host: F64, ok: Bool, by: I64
+        self,
+        source: F64,
+        arrival: F64,
+        i: int,
+        end: bool,
+        host: F64,
+        ok: Bool,
+        by: I64,
+        total: F64,
     ) -> tuple[int, int]:
         """Decide the doubtful rows from i on, as far as possible.
 
@@ -406,6 +427,7 @@ class Clock:
                 host[rows] = at + np.where(new, self._predict(at, delay), before)
                 ok[rows] = (far >= np.where(new, least, -gate)) & (new | (far <= self.max_delay_s))
                 by[rows] = last
+                total[rows][new] = self.total
                 return rows.stop, rows.stop - i
         # The line does not move here: this row is decided alone.
         ok[i] = -gate <= e[0] <= self.max_delay_s
@@ -565,7 +587,7 @@ class Clock:
 
     def _kept(self, bank: OffsetFilterBank, counted: bool) -> EarlierLine:
         """Return the line in force, before a move up."""
-        return EarlierLine(deepcopy(bank), self.jitter, self.jitter_p95, counted)
+        return EarlierLine(deepcopy(bank), self.jitter, self.jitter_p95, counted, self.total)
 
     def _widen(self, bank: OffsetFilterBank, burst: DelayedHalf) -> None:
         """Set the spread of the readings to that of a burst."""
@@ -583,6 +605,7 @@ class Clock:
             self.bank.assign(self.earlier.bank)
             self.jitter, self.jitter_p95 = self.earlier.jitter, self.earlier.jitter_p95
             self.resets += self.earlier.counted
+            self.total = self.earlier.total
         self.earlier, self.usual, self.stepped_at = None, float("nan"), float("nan")
 
     def _begin(self, stepped_at: float, now: float) -> None:
@@ -738,7 +761,11 @@ class Clock:
         self._begin(float(source[0]), float(source[-1]))
         if self.earlier and up and not math.isnan(self.jitter):
             self.trial = StepTrial(source.tolist(), delay.tolist())
+        before = least - float(e[k])
         if bank is None:
             self.least = float(np.min(delay))
+            self.total += self.least - before
             return
         self._restart(at, least, len(source))
+        if not shorter:
+            self.total += bank.offset + bank.slope * (at - bank.at) - before

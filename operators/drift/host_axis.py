@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from operators.drift.clock import NOT_BEGUN, Clock, SureStamps
 from operators.drift.clock_path import Smoothed, report
 from operators.drift.smoother import ClockLog
+from operators.drift.two_way import TwoWay
 from operators.records import Block, ClockReport
 from operators.types import F64, I64, Bool
 
@@ -97,11 +98,13 @@ def every_row(
     watermark: float,
     end: bool,
     begun: SureStamps,
+    two_way: TwoWay | None = None,
 ) -> tuple[HostRows, list[ClockReport]]:
     """Feed a source's stamps to its clock; return its rows and its clock reports.
 
     Rows that share stamp and arrival are fed once. `clock` is None where no row has a stamp.
     `watermark` is that of the packet. `begun`: the first of these stamps, processed already.
+    `two_way`: the clock of the source's readings, by which the rows are mapped then.
     """
     n = len(whole)
     rows = HostRows(
@@ -132,6 +135,14 @@ def every_row(
     rows.row[fed] = np.maximum(rows.row[fed], place[verdicts.by][group])
     if isinstance(clock, Smoothed):
         return rows, []  # its path has its own reports
+    if two_way:
+        rows.host[fed] = two_way.host(stamp, rows.host[fed], verdicts.total[group])
+        if (rows.ok[fed] & ~rows.doubtful[fed]).any():
+            two_way.odd = None
+        return rows, [
+            report(source, float(moment[by]), *two_way.passed(line, known))
+            for by, known, line in verdicts.turns
+        ]
     return rows, [
         report(source, float(moment[by]), known, line) for by, known, line in verdicts.turns
     ]

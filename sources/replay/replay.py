@@ -183,7 +183,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if self._final is None:
             self._open(streams, config, known.feeds if known else [], progress is not None)
         self._names = Names(config.rig)
-        admission = Admission(config.plan().used, known.names if known else b"")
+        admission = Admission(config.plan().admitted, known.names if known else b"")
         self._splitter = RigSplitter(
             [s.path for s in streams],
             config.rig,
