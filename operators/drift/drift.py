@@ -107,7 +107,7 @@ class Drift:
         self._held: dict[str, bool] = {}
         self._first = self._newest = float("nan")
         self._rates = Rates(plan.max_delay_s)
-        self._readings = SourceReadings(plan, known is not None)
+        self._readings = SourceReadings(plan, learn, known is not None)
 
     @classmethod
     def from_snapshot(
@@ -121,6 +121,7 @@ class Drift:
         """Return the station of a snapshot."""
         core = cls(plan, learn=learn, known=known)
         core._rates = Rates.from_snapshot(state["rates"], plan.max_delay_s)
+        core._readings = SourceReadings.from_snapshot(state["readings"], plan, known is not None)
         if state["rig"] is not None:
             core._look_up(state["rig"], state["passed"])
         for s, clock in state["clocks"].items():
@@ -135,7 +136,6 @@ class Drift:
         }
         core._buffer = ReorderBuffer.from_snapshot(state["buffer"], plan.settle_s)
         core._first, core._newest = state["first"], state["newest"]
-        core._readings = SourceReadings.from_snapshot(state["readings"], plan, known is not None)
         return core
 
     def snapshot(self) -> State:
@@ -302,14 +302,20 @@ class Drift:
         """Return each source's clock over the whole recording, and each channel's first grain."""
         logs = {s: c for s, c in self._clocks.items() if isinstance(c, ClockLog)}
         wrong = self._rates.wrong()
-        paths = {s: log.path().snapshot() for s, log in logs.items() if s not in wrong}
-        return {"paths": paths, "grains": self._seen, "rates": wrong}
+        paths = {
+            s: self._readings.corrected(s, log.path()).snapshot()
+            for s, log in logs.items()
+            if s not in wrong
+        }
+        shown = {"paths": paths, "grains": self._seen, "rates": wrong}
+        return shown | {"readings": self._readings.shown()}
 
     def _look_up(self, rig: str, passed: dict[str, int]) -> None:
         """Take a rig's clocks from the first pass; `passed`: reports so far, by source."""
         self._rig = rig
         found = self._known.of(rig, "drift") if self._known else {}
         paths, self._rates.known = found.get("paths", {}), found.get("rates", {})
+        self._readings.known = found.get("readings", {})
         self._paths = {
             s: PathReports(s, ClockPath.from_snapshot(path), passed.get(s, 0))
             for s, path in paths.items()

@@ -62,6 +62,11 @@ class ClockLog:
         self._ok.append(verdicts.ok[:k][fresh])
         return verdicts
 
+    @property
+    def count(self) -> int:
+        """The number of distinct stamps."""
+        return self._count
+
     def restart(self, clock: Clock) -> None:
         """Follow later stamps with a new clock: the source was restarted."""
         self.clock = clock

@@ -14,9 +14,10 @@ import numpy as np
 
 from operators.accounting import ended, letters
 from operators.drift.clock import Clock, ClockLine
-from operators.drift.clock_path import Smoothed, report
+from operators.drift.clock_path import ClockPath, Smoothed, report
 from operators.drift.clock_readings import Reading, ReadingPairs, ReadingRow
 from operators.drift.host_axis import AnyClock
+from operators.drift.read_path import LoggedReading, corrected
 from operators.drift.smoother import ClockLog
 from operators.drift.two_way import TwoWay
 from operators.events import READING_KEY
@@ -37,6 +38,8 @@ class SourceReadings:
     Parameters
     ----------
     plan : Plan
+    learn : bool
+        First of two passes: the readings are kept.
     second : bool
         Second of two passes: the clocks are known.
 
@@ -44,11 +47,17 @@ class SourceReadings:
     ----------
     now : dict
         The readings of the packet, by source.
+    known : dict
+        Findings of the first pass by source, in the second: why a reading is wild, by its number.
     """
 
-    def __init__(self, plan: Plan, second: bool = False) -> None:
+    def __init__(self, plan: Plan, learn: bool = False, second: bool = False) -> None:
         self.plan = plan
-        self._second = second
+        self._learn, self._second = learn, second
+        self.known: dict[str, State] = {}
+        self._log: dict[str, list[LoggedReading]] = {}
+        self._wild: dict[str, dict[str, str]] = {}
+        self._count: dict[str, int] = {}
         self._pairs = ReadingPairs()
         self._clocks: dict[str, TwoWay] = {}
         self._stated: list[str] = []
@@ -57,11 +66,12 @@ class SourceReadings:
 
     @classmethod
     def from_snapshot(cls, state: State, plan: Plan, second: bool = False) -> SourceReadings:
-        """Return the readings of a snapshot."""
-        core = cls(plan, second)
+        """Return the readings of a snapshot, without `known`."""
+        core = cls(plan, second=second)
         core._pairs = ReadingPairs.from_snapshot(state["pairs"])
         core._clocks = {s: TwoWay.from_snapshot(x) for s, x in state["clocks"].items()}
         core._stated = list(state["stated"])
+        core._count = dict(state["count"])
         return core
 
     def snapshot(self) -> State:
@@ -70,6 +80,7 @@ class SourceReadings:
             "pairs": self._pairs.snapshot(),
             "clocks": {s: x.snapshot() for s, x in self._clocks.items()},
             "stated": list(self._stated),
+            "count": dict(self._count),
         }
 
     def clock(self, source: str) -> TwoWay | None:
@@ -111,10 +122,13 @@ class SourceReadings:
         Clock or None
             The clock of the arrivals from here on, if the source was restarted.
         """
-        two_way = self._clocks.setdefault(source, TwoWay(self.plan.max_delay_s))
         rows = reading.rows
-        stamped = all(row.stamped for row in rows)
-        if self._second or not two_way.due(reading) or not stamped:
+        number = self._count[source] = self._count.get(source, -1) + 1
+        if self._second:
+            self._again(source, reading, number, ends, dead)
+            return None, None
+        two_way = self._clocks.setdefault(source, TwoWay(self.plan.max_delay_s))
+        if not two_way.due(reading) or not all(row.stamped for row in rows):
             self._used(source, rows, ends)
             return None, None
         own = clock.clock if isinstance(clock, ClockLog) else clock
@@ -123,19 +137,61 @@ class SourceReadings:
         if result.why:
             why = f"{reading.offset:.6g} s: {result.why}"
             self._reject(source, rows, "wild_stamp", why, ends, dead)
+            if self._learn:
+                self._wild.setdefault(source, {})[str(number)] = why
             return None, None
+        if result.moved and self._learn:
+            stamps = clock.count if isinstance(clock, ClockLog) else 0
+            self._log.setdefault(source, []).append(
+                LoggedReading(stamps, reading.ts, reading.offset, reading.error, two_way.lines)
+            )
         self._used(source, rows, ends)
         if not result.moved or own is None:
             return None, None
-        if result.begins and source not in self._stated:
-            self._stated.append(source)
-            self._notes.append((source, rows[-1].watermark, _IN_FORCE))
+        if result.begins:
+            self._state(source, rows[-1].watermark)
         if result.restart:
             own = Clock(own.max_delay_s, resets=own.resets, reset_at=own.reset_at)
         line = two_way.line(_line(own), result.stepped)
         known = reading.ts + line.offset + line.slope * (reading.ts - line.at)
         told = report(source, rows[-1].watermark, known, line)
         return told, own if result.restart else None
+
+    def _again(
+        self,
+        source: str,
+        reading: Reading,
+        number: int,
+        ends: list[Ends],
+        dead: list[DeadLetter],
+    ) -> None:
+        """Append the ends of a reading of the second pass, as the first pass found them."""
+        found = self.known.get(source, {})
+        why = found.get("wild", {}).get(str(number))
+        if why:
+            self._reject(source, reading.rows, "wild_stamp", why, ends, dead)
+            return
+        self._used(source, reading.rows, ends)
+        if found.get("in_force"):
+            self._state(source, reading.rows[-1].watermark)
+
+    def _state(self, source: str, watermark: float) -> None:
+        """Add the note that readings are in force, once a source."""
+        if source not in self._stated:
+            self._stated.append(source)
+            self._notes.append((source, watermark, _IN_FORCE))
+
+    def shown(self) -> State:
+        """Return the findings of a first pass by source."""
+        return {
+            source: {"wild": self._wild.get(source, {}), "in_force": source in self._log}
+            for source in self._count
+        }
+
+    def corrected(self, source: str, path: ClockPath) -> ClockPath:
+        """Return the clock of a whole recording, corrected by the readings of the first pass."""
+        two_way = self._clocks.get(source)
+        return corrected(path, self._log.get(source, ()), two_way.excess) if two_way else path
 
     def passed(self, source: str, line: ClockLine, known: float) -> tuple[float, ClockLine]:
         """Return a change of the line of arrivals as `TwoWay.passed`."""

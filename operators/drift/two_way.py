@@ -48,7 +48,8 @@ FORGOTTEN_S = 600.0
 LEAST_S = 0.1
 """Least time from one reading to the next that is used (s)."""
 MAX_ERRORS = 16
-Q_SLOPE = 1e-13
+Q_SLOPE = 1e-14
+"""Wander of a clock's rate: 1 ppm in 100 s (1/s)."""
 FLOOR_S, SHARE, GRAIN_S = 20e-6, 0.1, 1e-3
 """Least noise of a reading, its share of the least error, and the grain of a browser's clock."""
 HUBER, GATE_SDS = 3.0, 4.0
@@ -109,6 +110,8 @@ class TwoWay:
     """The last reading, if it was wild and no row was accepted since."""
     tried: float = float("-inf")
     """Arrival of the last processed reading (s)."""
+    lines: int = 0
+    """Number of times that readings have moved the line, or begun it."""
     resets: int = 0
     reset_at: float = float("nan")
 
@@ -170,8 +173,9 @@ class TwoWay:
     def _begin(self, now: Waiting) -> None:
         """Set the line to a reading; the slope stays."""
         self.at, self.offset, self.waiting = now.at, now.offset, None
+        self.lines += 1
         self.errors = [now.error]
-        self.p00, self.p01 = self._noise(now.error) / self.excess, 0.0
+        self.p00, self.p01 = noise(now.error, now.error) / self.excess, 0.0
 
     def _take(self, now: Waiting, total: float) -> bool:
         """Process a reading that is not wild; return whether the line changed."""
@@ -213,21 +217,16 @@ class TwoWay:
             self.p11 + wander,
         )
 
-    def _noise(self, error: float) -> float:
-        """Return the variance of a reading's own error (s^2)."""
-        least = min(self.errors)
-        return (error - least) ** 2 / 3 + (SHARE * least) ** 2 + FLOOR_S**2
-
     def _update(self, stray: float, error: float, p00: float, p01: float, p11: float) -> None:
         """Update with a reading: k = P h / S, state += k e, P -= k k' S; Huber's weight."""
-        noise = self._noise(error)
-        s = p00 + noise
+        own = noise(error, min(self.errors))
+        s = p00 + own
         far = abs(stray) / math.sqrt(s * self.excess)
         self.counted = min(self.counted + 1, MAX_COUNTED)
         seen = min(far, HUBER) ** 2 * self.excess
         self.excess = max(self.excess + (seen - self.excess) / self.counted, MIN_EXCESS)
         if far > HUBER:
-            s = p00 + noise * (far / HUBER) ** 2
+            s = p00 + own * (far / HUBER) ** 2
         k0, k1 = p00 / s, p01 / s
         self.offset += k0 * stray
         self.slope += k1 * stray
@@ -294,6 +293,11 @@ class TwoWay:
         delay = 0.0 if math.isnan(self.delay) else self.delay
         times = [t for t in (by_arrivals - delay, self.reset_at) if not math.isnan(t)]
         return max(times, default=math.nan)
+
+
+def noise(error: float, least: float) -> float:
+    """Return the variance of a reading (s^2), given its largest error and the least of late (s)."""
+    return (error - least) ** 2 / 3 + (SHARE * least) ** 2 + FLOOR_S**2
 
 
 def _least(clock: Clock | None, at: float) -> tuple[float, float]:
