@@ -89,7 +89,6 @@ class StampVerdicts(NamedTuple):
     `steps`: index of the first stamp of each run that made a reset, or of the stamp that closed
     the second bin too far above the prediction.
     `total` (n,): sum of all clock resets up to each stamp (s): source time + total has no step.
-    Of stamps that were processed already it is that of the last of them.
     """
 
     host: F64
@@ -102,14 +101,26 @@ class StampVerdicts(NamedTuple):
 
 
 class SureStamps(NamedTuple):
-    """Verdicts on stamps without doubt, in order: those of `StampVerdicts`."""
+    """Verdicts on stamps without doubt, in order: those of `StampVerdicts`.
+
+    `before`: the sum of all clock resets before the first stamp (s).
+    """
 
     host: list[float]
     turns: list[tuple[int, float, ClockLine]]
     steps: list[int]
+    before: float
+
+    def total(self) -> list[float]:
+        """Return the sum of all clock resets up to each stamp (s)."""
+        out = [self.before] * len(self.host)
+        for k, _, line in self.turns:
+            if k < len(out) and line.total != out[k]:
+                out[k:] = [line.total] * (len(out) - k)
+        return out
 
 
-NOT_BEGUN = SureStamps([], [], [])
+NOT_BEGUN = SureStamps([], [], [], math.nan)
 """No stamp is processed yet."""
 
 
@@ -209,7 +220,7 @@ class Clock:
         source, arrival : sequence of float
             As in `feed`, which decides the rest.
         """
-        run = SureStamps([], [], [])
+        run = SureStamps([], [], [], self.total)
         bank = self.bank
         if bank is None:
             return run
@@ -256,7 +267,9 @@ class Clock:
         n = len(source)
         delay = arrival - source
         host, ok, by = np.empty(n), np.ones(n, bool), np.arange(n)
-        total = np.full(n, self.total)
+        total = np.full(n, self.total if math.isnan(begun.before) else begun.before)
+        for k, _, moved_to in begun.turns:
+            total[k:] = moved_to.total
         i, turns, steps = len(begun.host), [*begun.turns], [*begun.steps]
         host[:i] = begun.host
         sparse = n > 0 and n <= MAX_SPARSE * (1 + (source[-1] - source[0]) / BIN_S)
@@ -335,7 +348,7 @@ class Clock:
 
         Returns the first stamp that is not processed, and the verdicts without host times.
         """
-        run = SureStamps([], [], [])
+        run = SureStamps([], [], [], self.total)
         bank = self.bank
         while bank:
             low, high = self._gates()

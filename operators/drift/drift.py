@@ -335,8 +335,8 @@ class Drift:
         Rows in doubt are kept for the next packet.
         """
         begun, two_way = NOT_BEGUN, self._readings.clock(source)
-        if not two_way and sum(map(len, blocks)) <= MAX_FEW:
-            begun, mapped, reports = few_rows(source, self._clocks.get(source), blocks)
+        if sum(map(len, blocks)) <= MAX_FEW:
+            begun, mapped, reports = few_rows(source, self._clocks.get(source), blocks, two_way)
             if mapped:
                 return mapped, [], reports
         whole = blocks[0] if len(blocks) == 1 else Block.join(blocks)

@@ -36,7 +36,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-from operators.drift.clock import GATE_EDGES, GATE_S, Clock, ClockLine
+from operators.drift.clock import GATE_EDGES, GATE_S, Clock, ClockLine, SureStamps
 from operators.drift.clock_readings import Reading
 from operators.drift.offset_filter import SD_SLOPE
 from operators.types import F64, State
@@ -248,6 +248,18 @@ class TwoWay:
         old = dt > STALE_S
         if old.any():
             out[old] = host[old] - (0.0 if math.isnan(self.delay) else self.delay)
+        return out
+
+    def host_of_few(self, source: list[float], run: SureStamps) -> list[float]:
+        """Return the host time of few stamps, each as `host` does."""
+        if not self.in_force:
+            return run.host
+        delay, out = 0.0 if math.isnan(self.delay) else self.delay, []
+        for stamp, host, total in zip(source, run.host, run.total(), strict=True):
+            x = stamp + total
+            dt = x - self.at
+            mapped = x + (self.offset + self.slope * dt)
+            out.append(mapped if dt <= STALE_S else host - delay)
         return out
 
     def passed(self, line: ClockLine, known: float) -> tuple[float, ClockLine]:
