@@ -774,11 +774,13 @@ class Clock:
         self._begin(float(source[0]), float(source[-1]))
         if self.earlier and up and not math.isnan(self.jitter):
             self.trial = StepTrial(source.tolist(), delay.tolist())
-        before = least - float(e[k])
         if bank is None:
             self.least = float(np.min(delay))
-            self.total += self.least - before
+            self.total += float(e[k])
             return
+        old_at, old_offset, old_slope = bank.at, bank.offset, bank.slope
         self._restart(at, least, len(source))
         if not shorter:
-            self.total += bank.offset + bank.slope * (at - bank.at) - before
+            # The old clock at the same host time, less the new one.
+            host = at + bank.offset + bank.slope * (at - bank.at)
+            self.total += old_at + (host - old_at - old_offset) / (1 + old_slope) - at

@@ -130,6 +130,11 @@ class TwoWay:
         """Whether two readings have agreed."""
         return not math.isnan(self.at)
 
+    @property
+    def sd(self) -> float:
+        """The standard deviation of the offset at the last reading (s)."""
+        return math.sqrt(self._variance())
+
     def due(self, reading: Reading) -> bool:
         """Return whether a reading is processed; at most ten a second are."""
         return not abs(reading.arrival - self.tried) < LEAST_S
