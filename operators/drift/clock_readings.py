@@ -57,7 +57,7 @@ class ReadingPairs:
         return cls({source: ReadingRow(*row) for source, row in state.items()})
 
     def feed(
-        self, blocks: Iterable[Block], element: dict[str, int], end: bool
+        self, blocks: Iterable[Block], element: dict[str, int], end: float | None
     ) -> tuple[dict[str, list[Reading]], dict[str, list[ReadingRow]]]:
         """Process the rows of a packet.
 
@@ -67,8 +67,8 @@ class ReadingPairs:
             Rows of the channels of readings.
         element : dict
             Element of the array by channel.
-        end : bool
-            No row follows.
+        end : float or None
+            The watermark of the end, None while rows follow.
 
         Returns
         -------
@@ -87,6 +87,8 @@ class ReadingPairs:
         for source, mine in rows.items():
             for row in sorted(mine):
                 first = self.open.pop(source, None)
+                # Its end is decided here.
+                first = first and first._replace(watermark=row.watermark)
                 if row.element == 0:
                     lost.setdefault(source, []).extend([first] if first else [])
                     self.open[source] = row._replace(row=0)
@@ -97,8 +99,8 @@ class ReadingPairs:
                     readings.setdefault(source, []).append(reading)
                 else:
                     lost.setdefault(source, []).extend([first, row] if first else [row])
-        if end:
+        if end is not None:
             for source, row in self.open.items():
-                lost.setdefault(source, []).append(row)
+                lost.setdefault(source, []).append(row._replace(watermark=end))
             self.open = {}
         return readings, lost

@@ -92,7 +92,8 @@ class SourceReadings:
         self.now = {}
         if not packet.readings and not packet.end:
             return
-        self.now, lost = self._pairs.feed(packet.readings, self.plan.readings, packet.end)
+        end = packet.watermark if packet.end else None
+        self.now, lost = self._pairs.feed(packet.readings, self.plan.readings, end)
         for source, rows in lost.items():
             self._reject(source, rows, "schema", _ALONE, ends, dead)
 
