@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike
 
 from operators.types import F64, I32, I64, Bool, BridgeCommand, Reason
 
+READING_KEY = "clock_offset"
+"""Key of a two-way reading of a source's clock: [host - source, the largest error of that] (s)."""
+
 
 class Meta(msgspec.Struct, gc=False):
     """Optional fields that a sender or a recorder adds to an event; other keys are ignored."""

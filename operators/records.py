@@ -479,6 +479,8 @@ class Packet(msgspec.Struct, frozen=True):
         The distinct accepted arrivals of this packet, rising; they release ticks.
     blocks : tuple of Block
         Rows; consumed by `resample`.
+    readings : tuple of Block
+        Two-way readings of the sources' clocks, one block for each element; end in `drift`.
     outliers : tuple of Block
         Rows that `guard` rejected; they count for presence only.
     grid, indicators, sparse, fused : results of `resample`, `quality`, `fuse`
@@ -525,6 +527,7 @@ class Packet(msgspec.Struct, frozen=True):
     aligned: tuple[tuple[str, F64, F64, F64, F64], ...] = ()
     evidence: tuple[EvidenceRecord, ...] = ()
     beats: tuple[Block, ...] = ()
+    readings: tuple[Block, ...] = ()
     controls: tuple[Control, ...] = ()
     bridge: tuple[BridgeFrame, ...] = ()
     bridge_status: BridgeStatus | None = None

@@ -21,7 +21,7 @@ import numpy as np
 from operators.errors import LumenError
 from operators.types import State
 
-VERSION = 10
+VERSION = 11
 _MAGIC = b"LUMN"
 _SEALED = b"LUMS"
 _REMEDY = "start again with an empty recovery directory"

@@ -275,7 +275,7 @@ class Collect:
         element = _ELEMENT.fullmatch(channel)
         if element and element[1] in self.plan.used and self.plan.channel(element[1]).reduce:
             channel = element[1]
-        if channel in self.plan.used:
+        if channel in self.plan.admitted:
             lane = self._number.setdefault((source, channel), len(self._channels))
             if lane == len(self._channels):
                 self._channels.append((source, channel))
@@ -356,6 +356,7 @@ class Collect:
             is_marker = np.zeros(n, bool)
             is_marker[[m.row for m in markers]] = True
         blocks: list[Block | None] = []
+        readings: list[Block] = []
         for k, rows in self._by_lane(lane):
             if k == TICK:
                 continue
@@ -366,7 +367,14 @@ class Collect:
                 ends += ended(source, "", "received", watermark[rows])
                 ends += ended(source, "", "ignored", watermark[rows])
             else:
-                blocks.append(self._block(taken, k, rows, ends, dead))
+                block = self._block(taken, k, rows, ends, dead)
+                if block and block.channel in self.plan.readings:
+                    readings.append(block)
+                    if block.channel not in self.plan.used:
+                        continue
+                    # Its arrival is no measure of the path: a receiver computes it.
+                    block = replace(block, stamped=np.zeros(len(block), bool))
+                blocks.append(block)
         blocks += [self._marker_block(taken, m, ends, dead) for m in markers]
         return Packet(
             rig=rig,
@@ -374,6 +382,7 @@ class Collect:
             end=end,
             arrivals=arrivals,
             blocks=tuple(b for b in blocks if b),
+            readings=tuple(readings),
             turned=turned,
             controls=controls,
             ends=tuple(ends),

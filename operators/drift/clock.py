@@ -88,6 +88,7 @@ class StampVerdicts(NamedTuple):
     host time (s), and the line, with `ClockLine.stepped` for a step.
     `steps`: index of the first stamp of each run that made a reset, or of the stamp that closed
     the second bin too far above the prediction.
+    `total` (n,): sum of all clock resets up to each stamp (s): source time + total has no step.
     """
 
     host: F64
@@ -96,17 +97,30 @@ class StampVerdicts(NamedTuple):
     decided: int
     turns: list[tuple[int, float, ClockLine]]
     steps: list[int]
+    total: F64
 
 
 class SureStamps(NamedTuple):
-    """Verdicts on stamps without doubt, in order: those of `StampVerdicts`."""
+    """Verdicts on stamps without doubt, in order: those of `StampVerdicts`.
+
+    `before`: the sum of all clock resets before the first stamp (s).
+    """
 
     host: list[float]
     turns: list[tuple[int, float, ClockLine]]
     steps: list[int]
+    before: float
+
+    def total(self) -> list[float]:
+        """Return the sum of all clock resets up to each stamp (s)."""
+        out = [self.before] * len(self.host)
+        for k, _, line in self.turns:
+            if k < len(out) and line.total != out[k]:
+                out[k:] = [line.total] * (len(out) - k)
+        return out
 
 
-NOT_BEGUN = SureStamps([], [], [])
+NOT_BEGUN = SureStamps([], [], [], math.nan)
 """No stamp is processed yet."""
 
 
@@ -123,6 +137,8 @@ class ClockLine(NamedTuple):
     resets: int
     reset_at: float
     stepped: bool
+    total: float = 0.0
+    """Sum of all clock resets (s)."""
 
 
 @dataclass
@@ -134,6 +150,8 @@ class Clock:
     jitter: float = float("nan")
     jitter_p95: float = float("nan")
     resets: int = 0
+    total: float = 0.0
+    """Sum of all clock resets (s), those taken back excluded."""
     reset_at: float = float("nan")
     due: float = float("nan")
     span: float = BIN_S
@@ -191,6 +209,7 @@ class Clock:
             resets=self.resets,
             reset_at=self.reset_at,
             stepped=stepped,
+            total=self.total,
         )
 
     def run(self, source: Sequence[float], arrival: Sequence[float], first: int = 0) -> SureStamps:
@@ -201,7 +220,7 @@ class Clock:
         source, arrival : sequence of float
             As in `feed`, which decides the rest.
         """
-        run = SureStamps([], [], [])
+        run = SureStamps([], [], [], self.total)
         bank = self.bank
         if bank is None:
             return run
@@ -248,6 +267,9 @@ class Clock:
         n = len(source)
         delay = arrival - source
         host, ok, by = np.empty(n), np.ones(n, bool), np.arange(n)
+        total = np.full(n, self.total if math.isnan(begun.before) else begun.before)
+        for k, _, moved_to in begun.turns:
+            total[k:] = moved_to.total
         i, turns, steps = len(begun.host), [*begun.turns], [*begun.steps]
         host[:i] = begun.host
         sparse = n > 0 and n <= MAX_SPARSE * (1 + (source[-1] - source[0]) / BIN_S)
@@ -262,7 +284,9 @@ class Clock:
                     run = self.run(*plain, i)
                     host[i : i + len(run.host)] = run.host
                     i += len(run.host)
-                turns += [(int(by[k]), known, line) for k, known, line in run.turns]
+                for k, known, moved_to in run.turns:
+                    turns.append((int(by[k]), known, moved_to))
+                    total[k:] = moved_to.total
                 steps += run.steps
                 if i == n:
                     break
@@ -280,6 +304,7 @@ class Clock:
                             steps.append(i)
                         known = source[i] + self._predict(source[i : i + 1], delay[i : i + 1])[0]
                         turns.append((int(by[i]), float(known), line))
+                        total[i:] = line.total
                     continue
                 stop = min(n, i + RUN_ABOVE + 1)
             stop = min(stop, i + MAX_IN_BIN - len(self.bin_source))
@@ -294,11 +319,11 @@ class Clock:
                 i += sure
                 continue
             resets = self.resets
-            settled, moved = self._judge(source, arrival, i, end, host, ok, by)
+            settled, moved = self._judge(source, arrival, i, end, host, ok, by, total)
             # Stamps that arrived in the meantime waited as long.
             np.maximum(by[i:], by[i], out=by[i:])
             if settled == i:
-                return StampVerdicts(host, ok, by, i, turns, steps)
+                return StampVerdicts(host, ok, by, i, turns, steps, total)
             stepped = self.resets > resets
             if stepped:
                 self.reset_at = float(host[settled - moved])
@@ -312,8 +337,9 @@ class Clock:
             if moved and self.bank:
                 line = self.line(self.bank, stepped)
                 turns.append((int(by[i]), float(host[settled - 1]), line))
+                total[settled:] = self.total
             i = settled
-        return StampVerdicts(host, ok, by, n, turns, steps)
+        return StampVerdicts(host, ok, by, n, turns, steps, total)
 
     def _follow(
         self, kernels: native.Kernels, source: F64, delay: F64, host: F64, i: int
@@ -322,7 +348,7 @@ class Clock:
 
         Returns the first stamp that is not processed, and the verdicts without host times.
         """
-        run = SureStamps([], [], [])
+        run = SureStamps([], [], [], self.total)
         bank = self.bank
         while bank:
             low, high = self._gates()
@@ -351,7 +377,15 @@ class Clock:
         return self._close(float("inf"))
 
     def _judge(
-        self, source: F64, arrival: F64, i: int, end: bool, host: F64, ok: Bool, by: I64
+        self,
+        source: F64,
+        arrival: F64,
+        i: int,
+        end: bool,
+        host: F64,
+        ok: Bool,
+        by: I64,
+        total: F64,
     ) -> tuple[int, int]:
         """Decide the doubtful rows from i on, as far as possible.
 
@@ -406,6 +440,7 @@ class Clock:
                 host[rows] = at + np.where(new, self._predict(at, delay), before)
                 ok[rows] = (far >= np.where(new, least, -gate)) & (new | (far <= self.max_delay_s))
                 by[rows] = last
+                total[rows][new] = self.total
                 return rows.stop, rows.stop - i
         # The line does not move here: this row is decided alone.
         ok[i] = -gate <= e[0] <= self.max_delay_s
@@ -565,7 +600,7 @@ class Clock:
 
     def _kept(self, bank: OffsetFilterBank, counted: bool) -> EarlierLine:
         """Return the line in force, before a move up."""
-        return EarlierLine(deepcopy(bank), self.jitter, self.jitter_p95, counted)
+        return EarlierLine(deepcopy(bank), self.jitter, self.jitter_p95, counted, self.total)
 
     def _widen(self, bank: OffsetFilterBank, burst: DelayedHalf) -> None:
         """Set the spread of the readings to that of a burst."""
@@ -583,6 +618,7 @@ class Clock:
             self.bank.assign(self.earlier.bank)
             self.jitter, self.jitter_p95 = self.earlier.jitter, self.earlier.jitter_p95
             self.resets += self.earlier.counted
+            self.total = self.earlier.total
         self.earlier, self.usual, self.stepped_at = None, float("nan"), float("nan")
 
     def _begin(self, stepped_at: float, now: float) -> None:
@@ -740,5 +776,11 @@ class Clock:
             self.trial = StepTrial(source.tolist(), delay.tolist())
         if bank is None:
             self.least = float(np.min(delay))
+            self.total += float(e[k])
             return
+        old_at, old_offset, old_slope = bank.at, bank.offset, bank.slope
         self._restart(at, least, len(source))
+        if not shorter:
+            # The old clock at the same host time, less the new one.
+            host = at + bank.offset + bank.slope * (at - bank.at)
+            self.total += old_at + (host - old_at - old_offset) / (1 + old_slope) - at

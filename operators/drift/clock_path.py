@@ -194,7 +194,9 @@ class Smoothed:
         """Map the next distinct stamps, in order of arrival; as `Clock.feed`."""
         n = len(source)
         if not n or not len(self.path.at):
-            return StampVerdicts(arrival.copy(), np.ones(n, bool), np.arange(n), n, [], [])
+            return StampVerdicts(
+                arrival.copy(), np.ones(n, bool), np.arange(n), n, [], [], np.zeros(n)
+            )
         fresh = distinct(source, arrival, self.last)
         first = self.count - (not fresh[0])
         number = np.cumsum(fresh) - fresh[0]
@@ -206,7 +208,9 @@ class Smoothed:
         above = arrival - source - offset
         ok = (above >= -self.path.gate[node]) & (above <= self.path.max_delay_s)
         host = source + offset
-        return StampVerdicts(host, ok, np.arange(n), n, self._turns(node, host, ok), [])
+        return StampVerdicts(
+            host, ok, np.arange(n), n, self._turns(node, host, ok), [], np.zeros(n)
+        )
 
     def finish(self) -> ClockLine | None:
         """Return the line at the end of the data, None if a stamp has passed it already."""

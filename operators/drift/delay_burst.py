@@ -164,6 +164,8 @@ class EarlierLine:
     jitter_p95: float
     counted: bool
     """Whether the move up counts as a clock reset."""
+    total: float = 0.0
+    """Sum of all clock resets before the move (s)."""
 
     @classmethod
     def from_snapshot(cls, state: State) -> EarlierLine:

@@ -35,11 +35,13 @@ from operators.accounting import ended, letters, spread
 from operators.drift.clock import NOT_BEGUN, Clock
 from operators.drift.clock_path import ClockPath, Smoothed, report
 from operators.drift.clock_rate import Rates, cause
+from operators.drift.clock_readings import Reading
 from operators.drift.clock_reports import PathReports
 from operators.drift.host_axis import AnyClock, every_row, few_rows
 from operators.drift.packet_rate import Packets
 from operators.drift.reorder_buffer import ReorderBuffer
 from operators.drift.smoother import ClockLog
+from operators.drift.source_readings import SourceReadings
 from operators.drift.stamp_checks import StampChecks
 from operators.hindsight import Hindsight
 from operators.limits import MAX_FEW
@@ -105,6 +107,7 @@ class Drift:
         self._held: dict[str, bool] = {}
         self._first = self._newest = float("nan")
         self._rates = Rates(plan.max_delay_s)
+        self._readings = SourceReadings(plan, learn, known is not None)
 
     @classmethod
     def from_snapshot(
@@ -118,6 +121,7 @@ class Drift:
         """Return the station of a snapshot."""
         core = cls(plan, learn=learn, known=known)
         core._rates = Rates.from_snapshot(state["rates"], plan.max_delay_s)
+        core._readings = SourceReadings.from_snapshot(state["readings"], plan, known is not None)
         if state["rig"] is not None:
             core._look_up(state["rig"], state["passed"])
         for s, clock in state["clocks"].items():
@@ -149,6 +153,7 @@ class Drift:
             "first": self._first,
             "newest": self._newest,
             "rates": self._rates.snapshot(),
+            "readings": self._readings.snapshot(),
         }
 
     def update(self, packet: Packet) -> Packet:
@@ -168,11 +173,17 @@ class Drift:
         for b, rate in held:
             causes = [f": {cause(r)}" for r in spread(rate, b.weight).tolist()]
             self._reject(b, causes, ends, dead)
+        self._readings.feed(packet, ends, dead)
         mapped, clocks = self._mapped(packet, blocks, formless, ends, dead)
+        notes += self._readings.notes()
         self._date(mapped)
         if packet.end:
             lines = ((s, c.finish()) for s, c in self._clocks.items() if s not in self._paths)
-            clocks += [report(s, packet.watermark, self._newest, x) for s, x in lines if x]
+            clocks += [
+                report(s, packet.watermark, *self._readings.passed(s, x, self._newest))
+                for s, x in lines
+                if x
+            ]
         markers = [b for b in mapped if b.text]
         for b in markers:
             ends += ended(b.source, b.channel, "used", b.watermark)
@@ -186,6 +197,7 @@ class Drift:
             notes=(*packet.notes, *self._stamps.form_notes(formless), *notes),
             ends=tuple[Ends, ...](ends),
             letters=tuple[DeadLetter, ...](dead),
+            readings=(),
             markers=_lines(packet.rig, markers) if markers else (),
             first_host=self._first,
             newest_host=self._newest,
@@ -207,6 +219,8 @@ class Drift:
         by_source: dict[str, list[Block]] = {s: list(b) for s, b in self._doubtful.items()}
         for block in blocks:
             by_source.setdefault(block.source, []).append(block)
+        for source in self._readings.now:
+            by_source.setdefault(source, [])
         self._doubtful = {}
         mapped: list[Block] = []
         until = np.inf if packet.end else packet.watermark
@@ -214,16 +228,34 @@ class Drift:
         for source, parts in by_source.items():
             watermark = formless.get(source, packet.watermark)
             last = source in formless or packet.end
-            good, wild, reports = self._map(source, parts, watermark, last)
-            mapped += good
-            clocks += reports
+            for rows, reading in self._readings.pieces(source, parts):
+                piece = self._doubtful.pop(source, []) + rows
+                if piece:
+                    end = last and reading is None
+                    good, wild, reports = self._map(source, piece, watermark, end)
+                    mapped += good
+                    clocks += reports
+                    for b in wild:
+                        self._reject(b, None, ends, dead)
+                if reading:
+                    clocks += self._read(source, reading, ends, dead)
             if source in formless and source in self._clocks:
                 del self._clocks[source]
                 none = NO_CLOCK._replace(source=source, offset_s=np.nan)
                 clocks.append(none._replace(watermark=watermark, known=watermark))
-            for b in wild:
-                self._reject(b, None, ends, dead)
         return mapped, clocks
+
+    def _read(
+        self, source: str, reading: Reading, ends: list[Ends], dead: list[DeadLetter]
+    ) -> list[ClockReport]:
+        """Process a two-way reading; return the clock report of it."""
+        clock = self._clocks.get(source)
+        changed, new = self._readings.read(source, reading, clock, ends, dead)
+        if new and isinstance(clock, ClockLog):
+            clock.restart(new)
+        elif new:
+            self._clocks[source] = new
+        return [changed] if changed else []
 
     def _reject(
         self, b: Block, causes: list[str] | None, ends: list[Ends], dead: list[DeadLetter]
@@ -270,14 +302,20 @@ class Drift:
         """Return each source's clock over the whole recording, and each channel's first grain."""
         logs = {s: c for s, c in self._clocks.items() if isinstance(c, ClockLog)}
         wrong = self._rates.wrong()
-        paths = {s: log.path().snapshot() for s, log in logs.items() if s not in wrong}
-        return {"paths": paths, "grains": self._seen, "rates": wrong}
+        paths = {
+            s: self._readings.corrected(s, log.path()).snapshot()
+            for s, log in logs.items()
+            if s not in wrong
+        }
+        shown = {"paths": paths, "grains": self._seen, "rates": wrong}
+        return shown | {"readings": self._readings.shown()}
 
     def _look_up(self, rig: str, passed: dict[str, int]) -> None:
         """Take a rig's clocks from the first pass; `passed`: reports so far, by source."""
         self._rig = rig
         found = self._known.of(rig, "drift") if self._known else {}
         paths, self._rates.known = found.get("paths", {}), found.get("rates", {})
+        self._readings.known = found.get("readings", {})
         self._paths = {
             s: PathReports(s, ClockPath.from_snapshot(path), passed.get(s, 0))
             for s, path in paths.items()
@@ -296,16 +334,16 @@ class Drift:
 
         Rows in doubt are kept for the next packet.
         """
-        begun = NOT_BEGUN
+        begun, two_way = NOT_BEGUN, self._readings.clock(source)
         if sum(map(len, blocks)) <= MAX_FEW:
-            begun, mapped, reports = few_rows(source, self._clocks.get(source), blocks)
+            begun, mapped, reports = few_rows(source, self._clocks.get(source), blocks, two_way)
             if mapped:
                 return mapped, [], reports
         whole = blocks[0] if len(blocks) == 1 else Block.join(blocks)
         clock = self._clocks.get(source)
         if clock is None and whole.stamped.any():
             clock = self._clocks[source] = self._new_clock(source)
-        rows, reports = every_row(source, clock, whole, watermark, end, begun)
+        rows, reports = every_row(source, clock, whole, watermark, end, begun, two_way)
         good: list[Block] = []
         wild: list[Block] = []
         last = 0

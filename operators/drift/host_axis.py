@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from operators.drift.clock import NOT_BEGUN, Clock, SureStamps
 from operators.drift.clock_path import Smoothed, report
 from operators.drift.smoother import ClockLog
+from operators.drift.two_way import TwoWay
 from operators.records import Block, ClockReport
 from operators.types import F64, I64, Bool
 
@@ -41,7 +42,7 @@ class HostRows(NamedTuple):
 
 
 def few_rows(
-    source: str, clock: AnyClock | None, blocks: list[Block]
+    source: str, clock: AnyClock | None, blocks: list[Block], two_way: TwoWay | None = None
 ) -> tuple[SureStamps, list[Block], list[ClockReport]]:
     """Map a source's few rows in plain numbers, as far as none is in doubt.
 
@@ -59,9 +60,9 @@ def few_rows(
             run = clock.run(stamps, arrivals)
             if len(run.host) < len(stamps):
                 return run, [], []
-            at = block.watermark
-            reports = [report(source, float(at[by]), known, line) for by, known, line in run.turns]
-            return run, [_dated(block, np.array(run.host))], reports
+            marks = block.watermark.tolist()
+            times, reports = _mapped(source, stamps, marks, run, two_way)
+            return run, [_dated(block, np.array(times))], reports
     rows = [r for b in blocks for r in _stamped(b)]
     if not rows:
         return NOT_BEGUN, [_dated(b, b.arrival) for b in blocks], []
@@ -82,12 +83,24 @@ def few_rows(
     run = clock.run(stamps, arrivals)
     if len(run.host) < len(stamps):
         return run, [], []
-    times = [run.host[k] for k in place]
-    reports = [report(source, marks[by], known, line) for by, known, line in run.turns]
+    hosts, reports = _mapped(source, stamps, marks, run, two_way)
+    times = [hosts[k] for k in place]
     if len(blocks) == 1 and len(times) == len(blocks[0]):
         return run, [_dated(blocks[0], np.array(times))], reports
     host = dict(zip((r[0] for r in rows), times, strict=True))
     return run, [_dated(b, _by_row(b, host)) for b in blocks], reports
+
+
+def _mapped(
+    source: str, stamps: list[float], marks: list[float], run: SureStamps, two_way: TwoWay | None
+) -> tuple[list[float], list[ClockReport]]:
+    """Return the host times of stamps that are all processed, and the clock reports."""
+    if two_way is None:
+        return run.host, [report(source, marks[by], known, line) for by, known, line in run.turns]
+    two_way.odd = None
+    return two_way.host_of_few(stamps, run), [
+        report(source, marks[by], *two_way.passed(line, known)) for by, known, line in run.turns
+    ]
 
 
 def every_row(
@@ -97,11 +110,13 @@ def every_row(
     watermark: float,
     end: bool,
     begun: SureStamps,
+    two_way: TwoWay | None = None,
 ) -> tuple[HostRows, list[ClockReport]]:
     """Feed a source's stamps to its clock; return its rows and its clock reports.
 
     Rows that share stamp and arrival are fed once. `clock` is None where no row has a stamp.
     `watermark` is that of the packet. `begun`: the first of these stamps, processed already.
+    `two_way`: the clock of the source's readings, by which the rows are mapped then.
     """
     n = len(whole)
     rows = HostRows(
@@ -132,6 +147,14 @@ def every_row(
     rows.row[fed] = np.maximum(rows.row[fed], place[verdicts.by][group])
     if isinstance(clock, Smoothed):
         return rows, []  # its path has its own reports
+    if two_way:
+        rows.host[fed] = two_way.host(stamp, rows.host[fed], verdicts.total[group])
+        if (rows.ok[fed] & ~rows.doubtful[fed]).any():
+            two_way.odd = None
+        return rows, [
+            report(source, float(moment[by]), *two_way.passed(line, known))
+            for by, known, line in verdicts.turns
+        ]
     return rows, [
         report(source, float(moment[by]), known, line) for by, known, line in verdicts.turns
     ]

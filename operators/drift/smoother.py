@@ -62,6 +62,16 @@ class ClockLog:
         self._ok.append(verdicts.ok[:k][fresh])
         return verdicts
 
+    @property
+    def count(self) -> int:
+        """The number of distinct stamps."""
+        return self._count
+
+    def restart(self, clock: Clock) -> None:
+        """Follow later stamps with a new clock: the source was restarted."""
+        self.clock = clock
+        self._near.append(self._count)
+
     def finish(self) -> ClockLine | None:
         """Close the last bin at the end of the data, as `Clock.finish`."""
         return self.clock.finish()

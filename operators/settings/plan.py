@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from operators.events import READING_KEY
 from operators.settings.channels import MIDI_KEY, ChannelConfig, is_pattern, resolve
 from operators.settings.groups import FAILOVER, PRIOR, FailoverConfig, Group, WeightsConfig
 from operators.topic_place import shown
@@ -160,6 +161,18 @@ class Plan:
         exact = {name for name, _ in self.patterns if not is_pattern(name)}
         named = {m.channel for m in self.members} | {*self.facts, *self.beats}
         return frozenset(named | exact)
+
+    @cached_property
+    def readings(self) -> dict[str, int]:
+        """The channels of two-way readings of all named sources, and the element of each."""
+        sources = {name.partition(":")[0] for name in self.used}
+        keys = ((f"{READING_KEY}[{i}]", i) for i in range(2))
+        return {f"{s}:{key}": i for key, i in keys for s in sources}
+
+    @cached_property
+    def admitted(self) -> frozenset[str]:
+        """The channels whose rows are processed: the named ones and two-way readings."""
+        return self.used | frozenset(self.readings)
 
     @cached_property
     def lanes(self) -> tuple[Member, ...]:

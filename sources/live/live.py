@@ -293,7 +293,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             config.max_rigs,
             admitted=known.rigs if known else [],
             seen=known.seen if known else [],
-            names=Admission(config.plan().used, known.names if known else b""),
+            names=Admission(config.plan().admitted, known.names if known else b""),
         )
 
     @property

@@ -188,7 +188,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if self._final is None:
             self._open(inputs, config, known.feeds if known else [])
         self._names = Names(config.rig)
-        admission = Admission(config.plan().used, known.names if known else b"")
+        admission = Admission(config.plan().admitted, known.names if known else b"")
         self._splitter = RigSplitter(
             [s.path for s in inputs],
             config.rig,

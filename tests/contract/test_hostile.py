@@ -29,6 +29,8 @@ NAMES = (
     ("midi_1", "cc/1/1"),
     ("ure", "ure_coherence_level"),
     ("who", "cares"),
+    ("osc_1", "clock_offset[0]"),
+    ("osc_1", "clock_offset[1]"),
 )
 STAMPS = st.one_of(
     st.sampled_from([0.0, -1e12, 1e12, 1e9, -1e9, 1.73e9, 1.73e9 + 1, 1.73e9 - 40, 2.73e9]),
@@ -58,7 +60,8 @@ def hostile(draw: st.DrawFn, arrival: st.SearchStrategy[float] = NEAR) -> list[B
         text = column(st.integers(0, 9), int) == 0
         text &= name >= 0
         # Elements of one array share line and stamps.
-        joined = column(st.booleans(), bool) & (name == 3) & (np.roll(name, 1) == 2)
+        second = np.isin(name, (3, 9)) & (np.roll(name, 1) == name - 1)
+        joined = column(st.booleans(), bool) & second
         for i in np.flatnonzero(joined[1:]) + 1:
             rx[i], ts[i], stamped[i] = rx[i - 1], ts[i - 1], stamped[i - 1]
         line = 1000 * k + np.cumsum(~joined)

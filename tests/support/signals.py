@@ -43,7 +43,8 @@ class Source:
     at its end, as all do each `bursts_s`; `wild`: rows stamped 1e6 s ahead; `wild_arrivals`: rows
     flagged by the source; `far`: values of 1000; `elements`: an array of so many; `markers`:
     (when, text); `value`: of the time; else a movement that never repeats; `grain_s`: stamps are
-    rounded to it, 0 for not at all.
+    rounded to it, 0 for not at all; `read_s`: time between two-way readings, 0 for none; each
+    seventh of them is a wild one.
     """
 
     source: str = "osc_1"
@@ -72,6 +73,7 @@ class Source:
     sequenced: bool = True
     value: Callable[[F64], F64] | None = None
     grain_s: float = 0.0
+    read_s: float = 0.0
 
     @property
     def channel(self) -> str:
@@ -111,6 +113,14 @@ def studio(
         texts += [text for _, text in s.markers]
         c["text"][is_marker] += len(texts) - len(s.markers)
         columns.append(c)
+        if s.read_s:
+            read = _readings(s, seconds, rng)
+            n = len(read["ts"])
+            read["name"] = len(names) + np.tile([0, 1], n // 2)
+            read["line"] = line + np.repeat(np.arange(n // 2), 2)
+            columns.append(read)
+            names += [(s.source, f"clock_offset[{i}]") for i in range(2)]
+            line += n // 2
     if ticks_s:
         at = np.arange(0.0, seconds, ticks_s)
         columns.append(_blank(at, at) | {"name": np.full(len(at), -1), "value": at * np.nan})
@@ -201,6 +211,23 @@ def _rows(
     both = {key: np.concatenate((c[key], copies[key], markers[key])) for key in c}
     order = np.argsort(both["rx"], kind="stable")
     return {key: v[order] for key, v in both.items()}
+
+
+def _readings(s: Source, seconds: float, rng: np.random.Generator) -> dict[str, F64]:
+    """Return the two-way readings of a source's clock, two rows each."""
+    host = np.arange(0.7, seconds, s.read_s)
+    n = len(host)
+    out, back = rng.exponential(0.004, (2, n))
+    clock = host * (1 + s.skew_ppm * 1e-6) - s.offset_s
+    for at, step in s.resets:
+        clock = clock + step * (host >= at)
+    offset = host - clock + (out - back) / 2
+    offset[6::7] += rng.choice([-1e9, -1.0, 0.3, 1e9], len(offset[6::7]))
+    c = _blank(np.repeat(clock, 2), np.repeat(host + back, 2))
+    return c | {
+        "value": np.ravel(np.column_stack((offset, (out + back) / 2))),
+        "stamped": np.ones(2 * n),
+    }
 
 
 # -- cut ----------------------------------------------------------------------------------------
