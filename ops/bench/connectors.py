@@ -32,7 +32,7 @@ from ops.fakes.ports import free_port
 from ops.text.table import table
 from sinks.send.destination import packed
 from sinks.send.osc_tcp import slip
-from sources.header.channel_keys import READING_ERRORS, READINGS
+from sources.header.channel_keys import READINGS
 from sources.inbox import Inbox, Message
 from sources.live.live import stream_of
 
@@ -40,7 +40,6 @@ _PEERS = Path(__file__).parents[2] / ".peers"
 _QUIET_S = 3.0
 RATES = {"mqtt": 5_000, "websocket": 20_000, "osc over tcp": 20_000, "lsl": 16_000}
 LSL_CHANNELS = 32
-OF_CLOCK = READINGS, READING_ERRORS
 
 
 def stream(name: str, port: int) -> LiveStream:
@@ -68,7 +67,7 @@ def received(receiver: Any, started: Callable[[], object], wanted: int) -> dict[
         started()
     count, newest = 0, time.monotonic()
     while count < wanted and time.monotonic() < newest + _QUIET_S:
-        found = sum(isinstance(x, Message) and x.key not in OF_CLOCK for x in inbox.take())
+        found = sum(isinstance(x, Message) and x.key != READINGS for x in inbox.take())
         if found:
             count, newest = count + found, time.monotonic()
         time.sleep(0.02)

@@ -13,8 +13,6 @@ from operators.limits import MAX_NAME_LENGTH
 
 READINGS = "clock_offset"
 """Key of the readings of the stream's clock: host - source (s)."""
-READING_ERRORS = "clock_offset_error"
-"""Key of their largest errors (s), in live streams."""
 _ROOM = 8
 """Characters that stay free for a number."""
 
@@ -39,5 +37,5 @@ def channel_keys(labels: Sequence[str], channels: int) -> tuple[str, ...]:
     channels : int
     """
     every = [*labels[:channels], *[""] * (channels - len(labels))]
-    taken = Counter({READINGS: 1, READING_ERRORS: 1})
+    taken = Counter({READINGS: 1})
     return tuple(unique_name(label, taken, f"ch{i + 1}") for i, label in enumerate(every))

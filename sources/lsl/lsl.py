@@ -5,9 +5,9 @@ and tries again after 0.5 to 5 s; so it does when the stream is gone, with or wi
 A stream that is silent for 10 s is asked for: one that is no longer announced is gone, too. What
 comes back may have other channels or another format: its keys are those of its new description.
 
-Every 5 s the newest reading of the sender's clock becomes an event of the channel `clock_offset`:
-host - source (s) at its source time. It is a two-way reading, which an equal delay of both ways
-does not shift; `clock_offset_error` beside it is the largest error of an unequal one.
+Every 5 s the newest reading of the sender's clock becomes an event `clock_offset`: host - source
+(s) at its source time, and the largest error of that. It is a two-way reading, which an equal delay
+of both ways does not shift.
 
 Cost: 40 us a pull and 1 us an event. State: LSL's buffer of 360 s. Losses: those of
 `SampleDecoder`; samples that LSL discarded from a full buffer (`kernel_full`), counted by the hole
@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from configs.connectors.lsl import LslStream
 from configs.inert import inert
-from sources.header.channel_keys import READING_ERRORS, READINGS
+from sources.header.channel_keys import READINGS
 from sources.inbox import Listener, Message
 from sources.lsl.full_buffer import FullBuffer
 from sources.lsl.network import StillThere, ambiguous, resolved
@@ -38,7 +38,6 @@ _LOOK_S = 0.25
 _MAX_SHOWN = 8
 _FIRST_READINGS = 3
 """Readings that are sent as soon as they are made, so that the clock is known early."""
-_OF_CLOCK = READINGS, READING_ERRORS
 
 
 class LslReceiver(Listener):
@@ -120,7 +119,7 @@ class LslReceiver(Listener):
 
     def _advise(self, inlet: LslInlet) -> None:
         """Log used channels that the stream has not, and used ones that should be held."""
-        keys = {*inlet.keys, *_OF_CLOCK}
+        keys = {*inlet.keys, READINGS}
         if absent := sorted(set(self._used) - keys):
             has = _listed(inlet.keys)
             self._inbox.log(f"{self.name} has no channel {_listed(absent)}; it has {has}")
@@ -171,8 +170,8 @@ class LslReceiver(Listener):
         if reading is None:
             return False
         rx = self._inbox.host()
-        pair = (READING_ERRORS, reading.error), (READINGS, reading.offset)
-        self._inbox.put(Message(rx, key, value, reading.source) for key, value in pair)
+        value = reading.offset, reading.error
+        self._inbox.put([Message(rx, READINGS, value, reading.source)])
         return True
 
 

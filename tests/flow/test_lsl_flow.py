@@ -99,7 +99,7 @@ def test_all_that_a_stream_sends_is_accounted_for_and_the_tape_gives_the_same(
     assert len(data) == 32 * 3000
     readings = [x for x in tape if str(x.get("key")).startswith("clock_offset")]
     assert len(readings) >= 2
-    assert of_stream["received"] == len(data) + len(readings)
+    assert of_stream["received"] == len(data) + 2 * len(readings)
     assert of_stream["dropped"] == of_stream["rejected"] == 0
     run.assert_tape_gives_the_same()
 

@@ -8,7 +8,7 @@ from sources.header.channel_keys import channel_keys
 def test_a_key_is_the_label_or_the_number_and_unique() -> None:
     labels = ["x", "x", " ", "clock_offset", "a:b", "clock_offset_error"]
     assert channel_keys(labels, 7) == (
-        "x", "x_2", "ch3", "clock_offset_2", "a_b", "clock_offset_error_2", "ch7",
+        "x", "x_2", "ch3", "clock_offset_2", "a_b", "clock_offset_error", "ch7",
     )  # fmt: skip
 
 
