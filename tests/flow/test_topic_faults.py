@@ -275,3 +275,21 @@ def _produce_bad(brokers: str, stranger: str) -> None:
     ):
         producer.produce(TOPIC, value, key, 0)
     assert producer.flush(60) == 0
+
+
+@needs_broker
+def test_refused_access_is_one_line_that_names_the_file_and_no_secret(tmp_path: Path) -> None:
+    secrets = tmp_path / "kafka.properties"
+    secrets.write_text(
+        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n"
+        "sasl.username=stage\nsasl.password=not-this-one\n"
+    )
+    secrets.chmod(0o600)
+    with kafka_broker.serving() as broker:
+        broker.make_topic(TOPIC, COUNT)
+        stream = topic_stream(broker.address, security={"file": str(secrets)})
+        with running(write_config(tmp_path / "t.yaml", [stream])) as run:
+            run.until_said(f"access refused ({secrets})")
+            run.process.terminate()
+            assert run.ended() == 0, run.said()
+            assert "not-this-one" not in run.said()
