@@ -20,6 +20,7 @@ from configs import coherence, upgrade
 from configs.document import BAD, ConfigError, Document, Fault, read
 from configs.inert import path_of
 from configs.inputs import FileStream
+from configs.processes import ClusterConfig
 from configs.rulefiles import load_rules
 from configs.schema import Config
 from configs.shipped import shipped
@@ -71,8 +72,8 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
             rules, elsewhere = _rules(document, config, faulty, environ)
     if document.faults or elsewhere or config is None:
         raise ConfigError(document.faults + elsewhere)
-    # The history is no part of the results: it may be added to a run that goes on.
-    bound = [msgspec.structs.replace(config, store=None), rules]
+    # Neither is part of the results: both may be changed in a run that goes on.
+    bound = [msgspec.structs.replace(config, store=None, cluster=ClusterConfig()), rules]
     try:
         values = msgspec.json.encode(bound)
     except UnicodeEncodeError:  # a file name that is not UTF-8

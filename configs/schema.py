@@ -30,6 +30,7 @@ from configs.outputs import (
     StoreConfig,
     TapConfig,
 )
+from configs.processes import ClusterConfig
 from configs.signals import SignalConfig
 from operators.align import AlignConfig
 from operators.bridge.bridge_config import BridgeConfig, LoopConfig
@@ -125,6 +126,9 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         ShadowConfig, Meta(description="Comparison of a candidate with the running flow.")
     ] = ShadowConfig()
     store: Annotated[StoreConfig | None, Meta(description="The history; none by default.")] = None
+    cluster: Annotated[ClusterConfig, Meta(description="Several processes with one run.")] = (
+        ClusterConfig()
+    )
     mode: Annotated[
         RunMode,
         Meta(

@@ -33,6 +33,8 @@ from configs.schema import Config
 from flows.cluster import ALONE, Place, place_of_command
 from flows.failure import START_REFUSALS, watch_process
 from flows.first_pass import HEADINGS, hindsight
+from flows.lifeline import Lifeline
+from flows.meeting import Meeting
 from flows.recovery import of_command
 from flows.stations import AddStation, S, Settings
 from flows.store import Store
@@ -136,8 +138,9 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         loaded = load(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
         output = loaded.config.output
         keep, folder = of_command()
+        lifeline = Lifeline()
         if is_engine_command():
-            watch_process(Path(output.dir), ACCESS[output.mode], folder, shutdown)
+            watch_process(Path(output.dir), ACCESS[output.mode], folder, shutdown, lifeline)
         place = place_of_command()
         store = Store(folder, place.addresses, output.parts) if folder is not None else None
         if store is not None:
@@ -145,7 +148,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         history = followed(loaded.config) if place.number == 0 else None
         if history is not None:
             atexit.register(history.finish, clean=False)
-        return build(
+        dataflow = build(
             loaded,
             shutdown,
             progress=progress,
@@ -154,6 +157,9 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
             place=place,
             history=history,
         )
+        if len(place.all()) > 1:
+            _meet(loaded, place, shutdown, lifeline)
+        return dataflow
     except START_REFUSALS as error:
         print(*error.lines(), sep="\n", file=sys.stderr)
         raise SystemExit(error.exit_code) from error
@@ -229,6 +235,25 @@ def build(
     shutdown.at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow
+
+
+def _meet(loaded: Loaded, place: Place, shutdown: SignalShutdown, lifeline: Lifeline) -> None:
+    """Wait for the other processes of the cluster, and end with any of them from then on.
+
+    Raises
+    ------
+    ClusterError, OtherRunError, ClusterStoppedError
+        The cluster is not complete.
+    """
+
+    def end(lost: str) -> None:
+        print(f"lumen: {lost}: this process ends, too", file=sys.stderr)
+        shutdown.end(1)
+
+    shutdown.start()
+    meeting = Meeting(place, loaded.fingerprint, loaded.config.cluster.wait_s, shutdown)
+    lifeline.start(place, meeting.complete(), end)
+    atexit.register(lifeline.close)
 
 
 def followed(config: Config) -> Following | None:
