@@ -6,9 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from configs.document import DataPath, Document
-from configs.inputs import FileStream
 from configs.rulefiles import refuse_expression
-from configs.schema import Config
+from configs.schema import Config, RecordedStream
 from configs.typed import did_you_mean, one_of
 from operators.bridge.bridge_config import BridgeConfig, ReferenceConfig
 from operators.bridge.gains import GainSchedule
@@ -57,7 +56,7 @@ def _reference(document: Document, config: Config, reference: ReferenceConfig) -
         shown, known = document.shown(place, reference.signal), list(config.signals)
         near = did_you_mean(document, shown, known)
         _fault(document, place, f"there is no signal '{shown}'{near}", one_of(known))
-    recorded = any(isinstance(stream, FileStream) for stream in config.streams)
+    recorded = any(isinstance(stream, RecordedStream) for stream in config.streams)
     streams = [stream.name for stream in config.streams]
     known = [document.shown(("streams", i, "name"), name) for i, name in enumerate(streams)]
     for form in forms:

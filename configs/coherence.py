@@ -19,7 +19,7 @@ from configs.inputs import (
     FileStream,
     OscStream,
 )
-from configs.schema import Config
+from configs.schema import Config, RecordedStream
 from configs.token_file import TokenFileError, token_of
 from configs.typed import did_you_mean, one_of, show
 from operators.bridge.bridge_config import BridgeExporterConfig
@@ -101,7 +101,11 @@ def _mode(document: Document, config: Config) -> None:
     if config.mode != "hindsight":
         return
     live = [i for i, s in enumerate(config.streams) if not isinstance(s, FileStream)]
-    if live:
+    if live and config.topic is not None:
+        name = document.shown(("streams", live[0], "name"), config.streams[live[0]].name)
+        message = f"mode 'hindsight' with the topic of '{name}', expected recordings only"
+        document.fault(document.place(("mode",)), message)
+    elif live:
         name = document.shown(("streams", live[0], "name"), config.streams[live[0]].name)
         message = f"mode 'hindsight' with the live stream '{name}', expected recordings only"
         document.fault(document.place(("mode",)), message)
@@ -128,7 +132,8 @@ def _parts(document: Document, config: Config) -> None:
     at, number = ("output", "parts"), config.output.parts
     message = f"output.parts {number} with"
     streams = config.streams
-    if any(not isinstance(s, FileStream) or s.follow or s.speed for s in streams):
+    files = [s for s in streams if isinstance(s, FileStream)]
+    if config.live or any(s.follow or s.speed for s in files):
         found = "a stream that is live, followed or has a speed"
         document.fault(document.place(at), f"{message} {found}, expected recordings at speed 0")
     if config.mode == "hindsight":
@@ -138,7 +143,7 @@ def _parts(document: Document, config: Config) -> None:
 def _tap(document: Document, config: Config) -> None:
     if config.tap is None:
         return
-    if all(isinstance(stream, FileStream) for stream in config.streams):
+    if not config.live:
         message = "'tap' without a live stream, expected it to be left out"
         document.fault(document.key_place(("tap",)), message)
     if Path(config.tap.dir).exists() and not Path(config.tap.dir).is_dir():
@@ -186,7 +191,7 @@ def _channel_names(document: Document, config: Config) -> None:
 def _literal(config: Config, source: str) -> bool:
     """Whether `*` and `?` are plain characters in a source's channels: recordings, `literal`."""
     stream = config.stream_of(source)
-    return all(isinstance(s, FileStream) for s in config.streams) or any(
+    return not config.live or any(
         isinstance(s, OscStream) and s.literal and s.name == stream for s in config.streams
     )
 
@@ -214,7 +219,7 @@ def _roles(document: Document, config: Config) -> None:
 
 def _sources(document: Document, config: Config) -> None:
     # A recording may hold any source; without one, only the streams are sources.
-    if any(isinstance(stream, FileStream) for stream in config.streams):
+    if any(isinstance(stream, RecordedStream) for stream in config.streams):
         return
     streams = [stream.name for stream in config.streams]
     known = [document.shown(("streams", i, "name"), name) for i, name in enumerate(streams)]

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from configs import coherence, upgrade
+from configs.connectors.kafka import KafkaStream
 from configs.document import BAD, ConfigError, Document, Fault, read
 from configs.inert import path_of
 from configs.inputs import FileStream
@@ -72,13 +73,30 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
             rules, elsewhere = _rules(document, config, faulty, environ)
     if document.faults or elsewhere or config is None:
         raise ConfigError(document.faults + elsewhere)
-    # Neither is part of the results: both may be changed in a run that goes on.
-    bound = [msgspec.structs.replace(config, store=None, cluster=ClusterConfig()), rules]
+    bound = [_of_results(config), rules]
     try:
         values = msgspec.json.encode(bound)
     except UnicodeEncodeError:  # a file name that is not UTF-8
         values = json.dumps(msgspec.to_builtins(bound)).encode()
     return Loaded(config, rules, name, hashlib.sha256(values).hexdigest())
+
+
+def _of_results(config: Config) -> Config:
+    """Return a configuration without what may be added to a run that goes on.
+
+    The history, the wait for a cluster, the topics of Kafka and the access to them are no part of
+    the results.
+    """
+    tap = config.tap and msgspec.structs.replace(config.tap, kafka=None)
+    streams = [
+        msgspec.structs.replace(s, brokers=[], security=None, group="")
+        if isinstance(s, KafkaStream)
+        else s
+        for s in config.streams
+    ]
+    return msgspec.structs.replace(
+        config, store=None, tap=tap, streams=streams, cluster=ClusterConfig()
+    )
 
 
 def _with_paths(config: Config) -> Config:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from configs.dsn import EXPECTED, POSTGRES
 from configs.files import AccessMode
 from configs.forms import END, Address, HostName, Text
+from configs.kafka_cluster import TapTopic
 from operators.settings.config_part import ConfigPart
 
 CONTROL = "control.sock"
@@ -142,6 +143,10 @@ class TapConfig(ConfigPart, frozen=True, kw_only=True):
             examples=["parquet"],
         ),
     ] = "ndjson"
+    kafka: Annotated[
+        TapTopic | None,
+        Meta(description="The tape as a topic (`lumen record --to kafka`); a run sends nothing."),
+    ] = None
 
 
 OffsetMs = Annotated[

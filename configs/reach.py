@@ -9,8 +9,8 @@ import re
 from configs.connectors.mqtt import MqttStream, covers
 from configs.connectors.websocket import WebSocketStream
 from configs.document import DataPath, Document
-from configs.inputs import FileStream, MidiStream, OscStream, UreStream
-from configs.schema import Config, LiveStream
+from configs.inputs import MidiStream, OscStream, UreStream
+from configs.schema import Config, LiveStream, RecordedStream
 from configs.typed import did_you_mean, one_of
 from operators.settings.channels import MIDI_KEY, matches
 from operators.settings.groups import Group
@@ -31,7 +31,7 @@ def channels(document: Document, config: Config) -> None:
         for member in signal.members
     ]
     roles += [(("facts", index), fact, "fact") for index, fact in enumerate(config.facts)]
-    streams = {s.name: s for s in config.streams if not isinstance(s, FileStream)}
+    streams = {s.name: s for s in config.streams if not isinstance(s, RecordedStream)}
     for at, channel, role in roles:
         source, _, key = channel.partition(":")
         stream = streams.get(source)
@@ -46,7 +46,7 @@ def channels(document: Document, config: Config) -> None:
 
 def unwanted(config: Config) -> list[str]:
     """Return the members and beat channels that `keys` of their own stream leave out."""
-    streams = {s.name: s for s in config.streams if not isinstance(s, FileStream)}
+    streams = {s.name: s for s in config.streams if not isinstance(s, RecordedStream)}
     plan = config.plan()
     parts = {c: c.partition(":") for c in (*(m.channel for m in plan.members), *plan.beats)}
     return [

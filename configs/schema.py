@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from configs.connectors.kafka import KafkaStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import read_own
@@ -45,6 +46,8 @@ from operators.settings.groups import FailoverConfig, WeightsConfig
 from operators.settings.plan import Member, Plan, Signal
 
 LiveStream: TypeAlias = OscStream | MidiStream | UreStream | MqttStream | WebSocketStream
+RecordedStream: TypeAlias = FileStream | KafkaStream
+"""Inputs that can be read again: arrivals and host ticks lie in them."""
 RunMode = Literal["causal", "hindsight"]
 
 
@@ -66,7 +69,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
 
     version: Annotated[Literal[2], Meta(description="Version of the format.", examples=[2])]
     streams: Annotated[
-        list[FileStream | LiveStream],
+        list[RecordedStream | LiveStream],
         Meta(min_length=1, description="The inputs."),
     ]
     signals: Annotated[
@@ -149,7 +152,12 @@ class Config(ConfigPart, frozen=True, kw_only=True):
     @property
     def live(self) -> bool:
         """Whether there is a live stream."""
-        return not all(isinstance(s, FileStream) for s in self.streams)
+        return not all(isinstance(s, RecordedStream) for s in self.streams)
+
+    @property
+    def topic(self) -> KafkaStream | None:
+        """The topic that is the run's only stream, if there is one."""
+        return next((s for s in self.streams if isinstance(s, KafkaStream)), None)
 
     def block_s(self) -> BlockRule:
         """Return the width of a block of arrival time (s), or `density`.
@@ -163,7 +171,8 @@ class Config(ConfigPart, frozen=True, kw_only=True):
             for taped in (_rule_of_tape(Path(s.path)) for s in files):
                 if taped is not None:
                     return taped
-        if self.live or any(s.follow for s in files):
+        topic = self.topic
+        if self.live or any(s.follow for s in files) or (topic is not None and topic.follow):
             return self._live_block_s
         return "density" if all(s.speed == 0 for s in files) else 1.0
 
@@ -195,8 +204,9 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         )
         scraped = [s for s in self.streams if isinstance(s, UreStream)]
         judged = {s.name for s in self.streams if isinstance(s, OscStream) and s.timetags == "auto"}
-        # The replay of a tape equals its run; OSC sources are recognised by their keys.
-        taped = any(
+        # The replay of a tape, or of its topic, equals its run; OSC sources are recognised by
+        # their keys.
+        taped = self.topic is not None or any(
             isinstance(s, FileStream) and (Path(s.path) / TAPE).is_file() for s in self.streams
         )
         frozen = {s.name: s.frozen_after_s for s in self.streams if s.frozen_after_s}
@@ -222,6 +232,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
             files=()
             if self.live
             else tuple(inert(s.path) for s in self.streams if isinstance(s, FileStream)),
+            topic=self.topic.topic if self.topic is not None else "",
             hindsight=self.mode == "hindsight",
             beats=self.bridge.channels if self.bridge else (),
             bridge=self.bridge is not None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from configs.address import Listen, endpoint, overlap
+from configs.connectors.kafka import KafkaStream, ranges
 from configs.connectors.mqtt import MqttStream, is_filter
 from configs.connectors.websocket import WebSocketStream
 from configs.document import DataPath, Document
@@ -22,6 +23,7 @@ from configs.inputs import (
     is_delimited,
     stem,
 )
+from configs.kafka_cluster import SecurityFileError, properties_of
 from configs.schema import Config
 from configs.token_file import TokenFileError, token_of
 
@@ -70,6 +72,8 @@ def check(document: Document, config: Config) -> None:
             _broker(document, at, stream)
         elif isinstance(stream, WebSocketStream):
             _server(document, at, stream, ports)
+        elif isinstance(stream, KafkaStream):
+            _topic(document, at, stream, len(config.streams))
 
 
 def _own_port(
@@ -199,6 +203,30 @@ def _server(
             place = (*at, "token_file")
             shown = document.shown(place, stream.token_file)
             document.fault(document.place(place), f"the token file {shown} {error}")
+
+
+def _topic(document: Document, at: DataPath, stream: KafkaStream, streams: int) -> None:
+    """Report a topic beside other streams, ranges without a partition, and faults of a file."""
+    if streams > 1:
+        # A rig would be in two partitions of the source, and their order is not determined.
+        name = document.shown((*at, "name"), stream.name)
+        message = f"the topic of '{name}' beside other streams, expected it alone"
+        document.fault(document.place((*at, "type")), message)
+    for i, broker in enumerate(stream.brokers):
+        if not 1 <= endpoint(broker).port <= 65535:
+            message = f"the broker '{document.shown((*at, 'brokers', i), broker)}'"
+            message += ", expected a port from 1 to 65535"
+            document.fault(document.place((*at, "brokers", i)), message)
+    for first, last in ranges(stream.partitions) or []:
+        if first > last:
+            message = f"the partitions '{first}-{last}', expected the lower number first"
+            document.fault(document.place((*at, "partitions")), message)
+    if stream.security is not None:
+        place = (*at, "security", "file")
+        try:
+            properties_of(stream.security.file)
+        except SecurityFileError as error:
+            document.fault(document.place(place), str(error))
 
 
 def file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:

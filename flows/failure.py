@@ -34,10 +34,18 @@ from sinks.files.folder import TRACEBACK
 from sinks.files.jsonl import ShortFileError
 from sources.host import stderr as aside
 from sources.host.signal_shutdown import SignalShutdown
+from sources.kafka.faults import TopicError, TopicStoppedError
 from sources.recordings.recording import UnusableError
 from sources.replay import RecordingsError
 
-REFUSALS = (InUseError, SharedRigError, StateRefusedError, ShortFileError, UnusableError)
+REFUSALS = (
+    InUseError,
+    SharedRigError,
+    StateRefusedError,
+    ShortFileError,
+    UnusableError,
+    TopicError,
+)
 START_REFUSALS = (
     ConfigError,
     InUseError,
@@ -47,6 +55,8 @@ START_REFUSALS = (
     ClusterError,
     ClusterStoppedError,
     OtherRunError,
+    TopicError,
+    TopicStoppedError,
 )
 """Errors raised before the engine starts: `watched` passes them on, lines and exit code alike."""
 _STDERR = 2

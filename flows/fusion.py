@@ -69,6 +69,7 @@ from sources.replay import preflight as recordings
 if TYPE_CHECKING:
     from sinks.exporter.server import Server
     from sinks.history.following import Following
+    from sources.kafka.topic_replay import TopicReplay
 
 DEFAULT = "configs/fusion.yaml"
 _PORTS_APART = 10
@@ -174,6 +175,7 @@ def build(
     store: Store | None = None,
     place: Place = ALONE,
     history: Following | None = None,
+    from_earliest: bool = False,
 ) -> Dataflow:
     """Return the dataflow of a configuration.
 
@@ -192,11 +194,15 @@ def build(
         Of this process in a cluster.
     history : Following, optional
         The follower that takes the results into the history; its owner lets it finish.
+    from_earliest : bool
+        Go on behind offsets of a topic that were deleted, and count them.
 
     Raises
     ------
     InUseError, RecordingsError
         The output folder, recovery store, exporter port, tape or a recording cannot be used.
+    TopicError, TopicStoppedError
+        A topic lacks a selected partition; a stop was requested before it was there.
     FirstPassError, FirstPassStoppedError
         The first of two passes failed, or was stopped.
     """
@@ -209,7 +215,8 @@ def build(
     if store is not None:
         store.refuse_others(loaded.fingerprint)
     host = HostClock()
-    source = _source(loaded, shutdown, progress, host, keep)
+    topic = _topic(loaded, shutdown, progress, keep, from_earliest)
+    source = topic or _source(loaded, shutdown, progress, host, keep)
     dataflow = Dataflow("lumen")
     received: KeyedStream[Any] = op.input("receive", dataflow, source)
     station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
@@ -231,6 +238,7 @@ def build(
         ],
         remarks=remarks_on,
         messages_lost=aside.lost,
+        topic=topic.shown() if topic is not None else None,
     )
     shutdown.at_abort(output.abort)
     op.output("sinks", evidenced, output)
@@ -269,6 +277,23 @@ def followed(config: Config) -> Following | None:
     from sinks.history.following import Following  # only with a store
 
     return Following(config, config.store)
+
+
+def _topic(
+    loaded: Loaded, shutdown: Shutdown, progress: bool, recovering: bool, from_earliest: bool
+) -> TopicReplay | None:
+    """Return the topic as source, once it is there; None where none is configured."""
+    if loaded.config.topic is None:
+        return None
+    from sources.kafka.topic_replay import TopicReplay  # only with the extra
+
+    return TopicReplay(
+        loaded.config,
+        progress,
+        recovering=recovering,
+        shutdown=shutdown,
+        from_earliest=from_earliest,
+    )
 
 
 def _source(

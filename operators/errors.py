@@ -10,6 +10,7 @@
     │   ├── TapError                the folder of a tap or tape (sources.tape.writer)
     │   ├── HistoryError            the history (sinks.history.back_end)
     │   │   └── NoStoreError        one that is not made yet
+    │   ├── SecurityFileError       the file of access to a Kafka cluster (configs.kafka_cluster)
     │   ├── HttpPortError           the port of the exporter (sinks.exporter.server)
     │   ├── TokenFileError          the token file of the exporter (configs.token_file)
     │   └── MidiPortError           a MIDI port; also OSError (sources.midi.port)

@@ -41,14 +41,15 @@ Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
     "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
     "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
-    "no_type_tags", "text", "too_many_names", "control", "retained",
+    "no_type_tags", "text", "too_many_names", "control", "retained", "foreign_partition",
+    "offset_gone",
 ]  # fmt: skip
 """Reason of an unusable input; a closed list, since it is a metric label."""
 
 ENDED: dict[Reason, End] = {
     "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
     "stopped": "dropped", "repeated": "duplicate", "text": "ignored",
-    "retained": "ignored",
+    "retained": "ignored", "offset_gone": "dropped",
 }  # fmt: skip
 """Outcome of inputs that are no loss by themselves, or were lost unseen; others: rejected."""
 

@@ -9,7 +9,7 @@ that has its stations. Parts of one process share the consumers beside files and
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -78,6 +78,8 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         Returns the remarks on a recording, given its path; a sentence each.
     messages_lost : callable
         Returns the number of messages that standard error did not accept, and the reason.
+    topic : mapping, optional
+        The topic of the run with its partitions, for `run.json`.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         consumers: Sequence[Consumer] = (),
         remarks: Callable[[str], list[str]] = no_remarks,
         messages_lost: Callable[[], tuple[int, str | None]] = none_lost,
+        topic: Mapping[str, object] | None = None,
     ) -> None:
         self.config = config
         self.rigs = rigs or (config.rig,)
@@ -97,7 +100,7 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         self.keep = keep
         many = config.output.parts > 1
         self.consumers = [SharedConsumer(each) if many else each for each in consumers]
-        self.summary = RunSummary(config, path, remarks, messages_lost)
+        self.summary = RunSummary(config, path, remarks, messages_lost, topic)
         self.parts: list[OutputPartition] = []
 
     def abort(self) -> None:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from operators.settings.channels import MIDI_KEY, ChannelConfig, is_pattern, resolve
 from operators.settings.groups import FAILOVER, PRIOR, FailoverConfig, Group, WeightsConfig
+from operators.topic_place import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class Plan:
         Whether to write every used sample.
     files : tuple of str
         The recordings; their order defines the numbers of lines.
+    topic : str
+        The topic, whose lines have places of messages; empty: recordings.
     hindsight : bool
         Second of two passes: estimates are of the whole recording.
     beats : tuple of str
@@ -111,6 +114,7 @@ class Plan:
     timetags: frozenset[str] = frozenset()
     aligned: bool = False
     files: tuple[str, ...] = ()
+    topic: str = ""
     hindsight: bool = False
     beats: tuple[str, ...] = ()
     bridge: bool = False
@@ -139,7 +143,9 @@ class Plan:
         )
 
     def where(self, line: int) -> str:
-        """Return `file:offset` (bytes) of a row's `line`."""
+        """Return `file:offset` (bytes), or `topic@offset:byte`, of a row's `line`."""
+        if self.topic:
+            return shown(self.topic, line)
         n = len(self.files)
         return f"{self.files[line % n]}:{line // n}" if n else ""
 

@@ -47,7 +47,7 @@ class ResultFiles:
     config : Config
     rigs : sequence of str
         Known before the run. If it is one, its files lie in `output.dir` itself; all others, and
-        those of a run with several parts, have a folder each.
+        those of a run with several parts or of a topic, have a folder each.
     summary : RunSummary
     part : int
         Number of this part of the output.
@@ -102,7 +102,7 @@ class ResultFiles:
         self._published: Final | None = None
         self._run = resumed["run"] if resumed and "run" in resumed else _new_run()
         self._part = part
-        alone = len(rigs) == 1 and config.output.parts == 1
+        alone = len(rigs) == 1 and config.output.parts == 1 and config.topic is None
         self.home: str | None = rigs[0] if alone else None
         self.folder = Folder(part_folder(config.output, part), self._access)
         keep = (HINDSIGHT,) if config.mode == "hindsight" else ()

@@ -31,6 +31,7 @@ from threading import Thread
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.connectors.kafka import KafkaStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
@@ -463,7 +464,7 @@ def live_streams(config: Config, began: dict[str, float], host: HostClock) -> li
         if isinstance(stream, FileStream):
             start = began.get(stream.name)
             streams.append(Playback(stream, config.rig, _arrivals(config), start, host))
-        else:
+        elif not isinstance(stream, KafkaStream):  # a topic is never beside live streams
             streams.append(stream_of(stream, config))
     if config.bridge is not None:
         streams.append(CommandSocket(Path(config.output.dir), config.rig))

@@ -32,6 +32,24 @@ READ = 1 << 19
 _HEAD = 256
 
 
+class TopicMark(msgspec.Struct, frozen=True):
+    """What a partition of a topic resumes with, beside its position.
+
+    Attributes
+    ----------
+    count : int
+        Partitions of the topic: the partition of a rig depends on it.
+    end : int or None
+        Offset at which the partition ends, if it is not followed.
+    places : dict of str to int
+        Newest place read of each tape.
+    """
+
+    count: int
+    end: int | None = None
+    places: dict[str, int] = {}
+
+
 class Mark(msgspec.Struct, frozen=True):
     """Position from which a file is resumed.
 
@@ -45,12 +63,15 @@ class Mark(msgspec.Struct, frozen=True):
         Of the file, if followed.
     skipping : bool
         `offset` is inside of a line that is too long.
+    topic : TopicMark or None
+        Of a partition of a topic.
     """
 
     offset: int = 0
     before: int = 0
     inode: int = 0
     skipping: bool = False
+    topic: TopicMark | None = None
 
 
 class UnusableError(SourceError, ValueError):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -38,8 +38,9 @@ from sources.replay.arrival_check import Arrivals
 from sources.replay.partitions import deal
 from sources.replay.poll import AT_ONCE, Poll
 from sources.replay.recording_reader import FeedState, RecordingReader
+from sources.replay.replay_input import ReplayInput, file_inputs
 from sources.rows.admission import Admission
-from sources.rows.by_rig import RigSplitter
+from sources.rows.by_rig import RigSplitter, byte_offset
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
 from sources.tape.reader import is_tape, read_manifest
@@ -153,6 +154,8 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         The run has a recovery store: a stop is a pause, not the end of the rigs.
     shutdown : Shutdown or None
         Of the run; by default one of its own.
+    inputs : sequence of ReplayInput, optional
+        By default the file streams of the configuration.
     """
 
     def __init__(
@@ -166,14 +169,16 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         home: str = "",
         recovering: bool = False,
         shutdown: Shutdown | None = None,
+        inputs: Sequence[ReplayInput] | None = None,
     ) -> None:
         self._number = number
         self._recovering = recovering
         self._shutdown = shutdown or Shutdown()
-        streams = [s for s in config.streams if isinstance(s, FileStream)]
-        known = _known(state) if state else None
+        if inputs is None:
+            inputs = file_inputs(config, progress is not None, self._shutdown.requested)
+        known = stored_state(state) if state else None
         if known:
-            stored, paths = [f.path for f in known.feeds], [inert(s.path) for s in streams]
+            stored, paths = [f.path for f in known.feeds], [inert(s.path) for s in inputs]
             if known.version != _VERSION or stored != paths:
                 raise StateRefusedError(
                     "the recovery store is of a run with other recordings: " + ", ".join(stored)
@@ -181,11 +186,11 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._feeds: list[RecordingReader] = []
         self._final = state if known and known.ended else None
         if self._final is None:
-            self._open(streams, config, known.feeds if known else [], progress is not None)
+            self._open(inputs, config, known.feeds if known else [])
         self._names = Names(config.rig)
         admission = Admission(config.plan().used, known.names if known else b"")
         self._splitter = RigSplitter(
-            [s.path for s in streams],
+            [s.path for s in inputs],
             config.rig,
             config.max_rigs,
             admitted=known.rigs if known else [],
@@ -193,12 +198,13 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             names=admission,
             home=home,
             part=number,
+            where=next((s.where for s in inputs), byte_offset),
         )
         self._ended = self._final is not None
         self._merged: list[Arrived] = []
-        self._batch_lines = min((s.batch_lines for s in streams), default=1)
-        self._follows = any(s.follow for s in streams)
-        self._speed = min((s.speed for s in streams if s.speed > 0), default=0.0)
+        self._batch_lines = min((s.batch_lines for s in inputs), default=1)
+        self._follows = any(s.follow for s in inputs)
+        self._speed = min((s.speed for s in inputs if s.speed > 0), default=0.0)
         self._clock = clock
         self._pace = Poll(_POLL_S if self._follows else _PACE_S, clock)
         self._begin: tuple[float, float] | None = None
@@ -208,27 +214,15 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if progress is not None:
             progress.total += self._size
 
-    def _open(
-        self, streams: list[FileStream], config: Config, known: list[FeedState], progress: bool
-    ) -> None:
-        used, twice = config.plan().used, config.mode == "hindsight"
+    def _open(self, inputs: Sequence[ReplayInput], config: Config, known: list[FeedState]) -> None:
         try:
-            for i, s in enumerate(streams):
+            for i, each in enumerate(inputs):
                 state = known[i] if known else None
                 arrivals = Arrivals(
                     config.drift.max_delay_s, MAX_SILENT_TICKS / config.resample.target_hz
                 )
-                recording = open_recording(
-                    s.path,
-                    s.follow,
-                    state.mark if state else None,
-                    used,
-                    progress,
-                    self._shutdown.requested,
-                )
-                self._feeds.append(
-                    RecordingReader(i, recording, arrivals, state, reader_of(s, twice))
-                )
+                recording, reader = each.opened(state.mark if state else None)
+                self._feeds.append(RecordingReader(i, recording, arrivals, state, reader))
         except OSError:
             self.close()
             raise
@@ -342,7 +336,11 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             read = self._size if self._is_empty() else sum(f.progress() for f in self._feeds)
             newest = max((f.newest for f in self._feeds), default=math.nan)
             self._progress.show(read, len(rows), newest, end, part=self._number)
-        return self._splitter.split(rows, end)
+        return self._splitter.split(self._screened(rows), end)
+
+    def _screened(self, rows: Arrived) -> Arrived:
+        """Return the rows to be split by rig."""
+        return rows
 
     def next_awake(self) -> datetime | None:
         """Return a past moment if nothing was due: `next_batch` then waits by itself."""
@@ -370,7 +368,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.recording.close()
 
 
-def _known(state: bytes) -> ReplayState:
+def stored_state(state: bytes) -> ReplayState:
     """Return a stored state."""
     try:
         return msgspec.msgpack.decode(unseal(state, "replay"), type=ReplayState)

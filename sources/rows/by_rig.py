@@ -6,7 +6,7 @@ and about 10 us for each rig that has rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -25,6 +25,11 @@ _MAX_LISTED = 4096
 """A larger table of names than this and than the rows of a batch is cut to the names in use."""
 _MAX_SMALL = 1 << 15
 """Numbers of fewer rigs are sorted as 16-bit numbers, which takes one pass."""
+
+
+def byte_offset(file: str, offset: int) -> str:
+    """Return `file:offset`."""
+    return f"{file}:{offset}"
 
 
 class RigSplitter:
@@ -48,6 +53,8 @@ class RigSplitter:
         Rig of rejects; by default `rig`.
     part : int
         Partition of the source, for the batches.
+    where : callable
+        Puts the position of a line into words, given its file.
 
     Attributes
     ----------
@@ -65,7 +72,9 @@ class RigSplitter:
         names: Admission | None = None,
         home: str = "",
         part: int = 0,
+        where: Callable[[str, int], str] = byte_offset,
     ) -> None:
+        self._where = where
         self._files = [inert(file) for file in files]
         self._rig = rig
         self._home, self._part = home or rig, part
@@ -156,7 +165,7 @@ class RigSplitter:
         notes[:] = rows.notes
         for i in strange:
             note = notes[i]
-            where = f"{self._files[rows.feed[i]]}:{rows.line[i]}"
+            where = self._where(self._files[rows.feed[i]], int(rows.line[i]))
             sample = {"control": note.command, "rig": rows.names.rigs[rig[i]], "by": note.by}
             data = msgspec.json.encode(sample)[:MAX_SAMPLE]
             notes[i] = Reject(0, "control", COMMAND_SOURCE, where, data)
@@ -197,7 +206,7 @@ class RigSplitter:
             notes[:] = rows.notes
         for k, (i, line) in enumerate(zip(at.tolist(), rows.line[at].tolist(), strict=True)):
             source, key = rows.names.channels[name[i]]
-            where = f"{self._files[rows.feed[i]]}:{line}"
+            where = self._where(self._files[rows.feed[i]], line)
             sample = {"rig": rigs[k]} if rigs else {}
             sample |= {"source": source, "key": key}
             data = msgspec.json.encode(sample)[:MAX_SAMPLE]

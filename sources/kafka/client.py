@@ -1,0 +1,222 @@
+"""Client of one topic: the partitions that it has, and the messages of one of them.
+
+librdkafka keeps the connection: it tries again after 0.5 to 5 s, and goes on at the next offset. No
+group is joined. An offset that is not there is an error, never the end of the topic.
+
+State: at most 4 MiB of messages a partition, and one larger one. Losses: none here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from configs.connectors.kafka import KafkaStream
+from configs.inert import inert
+from configs.kafka_cluster import SecurityFileError, properties_of
+from sources.kafka.faults import AwayError, OffsetGoneError
+
+_QUEUE_KIB = 4096
+_FETCH_BYTES = 1 << 20
+_TAKEN = 500
+"""Messages in one call."""
+_LOOK_MS = 10_000
+"""From one look at brokers and partitions to the next: a partition added is seen within 40 s."""
+_METADATA_MS = 30_000
+_COMMIT_S = 5.0
+_ASK_S = 2.0
+_AWAY = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+    }
+)
+_REFUSED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._SSL,
+    }
+)
+
+
+class TopicClient:
+    """A connection to the brokers of a topic.
+
+    Parameters
+    ----------
+    stream : KafkaStream
+    turn : callable
+        Called with whether brokers answer, and with the reason.
+    counted : callable
+        Called with the number of partitions, whenever it is seen.
+
+    Raises
+    ------
+    AwayError
+        The security file cannot be used, or has settings that librdkafka refuses.
+    """
+
+    def __init__(
+        self,
+        stream: KafkaStream,
+        turn: Callable[[bool, str], None] = lambda up, why: None,
+        counted: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.topic = stream.topic
+        self._turn, self._counted = turn, counted
+        self._refused = ""
+        self._partition: int | None = None
+        self._committed = time.monotonic()
+        self._stream = stream
+        try:
+            security = properties_of(stream.security.file) if stream.security else {}
+            self._consumer = Consumer(security | self._settings(stream))
+        except SecurityFileError as error:
+            raise AwayError(str(error)) from error
+        except KafkaException as error:
+            # The text of librdkafka names a setting, never its value.
+            raise AwayError(inert(error.args[0].str())) from error
+
+    def _settings(self, stream: KafkaStream) -> dict[str, Any]:
+        return {
+            "bootstrap.servers": ",".join(stream.brokers),
+            "client.id": "lumen",
+            "group.id": stream.group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "queued.max.messages.kbytes": _QUEUE_KIB,
+            "fetch.message.max.bytes": _FETCH_BYTES,
+            "reconnect.backoff.ms": 500,
+            "reconnect.backoff.max.ms": 5000,
+            "topic.metadata.refresh.interval.ms": _METADATA_MS,
+            "statistics.interval.ms": _LOOK_MS,
+            "stats_cb": self._on_statistics,
+            "error_cb": self._on_error,
+            "log_level": 0,
+        }
+
+    def count(self) -> int:
+        """Return the number of partitions of the topic.
+
+        Raises
+        ------
+        AwayError
+            No broker answers within 2 s, or the topic is not there.
+        """
+        try:
+            found = self._consumer.list_topics(self.topic, timeout=_ASK_S).topics[self.topic]
+        except KafkaException as error:
+            self._consumer.poll(0)  # for the reason behind it
+            raise AwayError(self._refused or self._reason(error.args[0])) from error
+        if found.error is not None or not found.partitions:
+            what = found.error.str() if found.error is not None else "it has no partition"
+            raise AwayError(f"topic {self.topic}: {inert(what)}")
+        return len(found.partitions)
+
+    def limits(self, partition: int) -> tuple[int, int]:
+        """Return the earliest offset of a partition, and the one behind its newest message.
+
+        Raises
+        ------
+        AwayError
+            No broker answers within 2 s.
+        """
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self.topic, partition), timeout=_ASK_S, cached=False
+            )
+        except KafkaException as error:
+            raise AwayError(self._refused or self._reason(error.args[0])) from error
+        return low, high
+
+    def newest(self) -> int:
+        """Return the end of the partition, as the broker gave it with the newest messages."""
+        assert self._partition is not None
+        place = TopicPartition(self.topic, self._partition)
+        found: int = self._consumer.get_watermark_offsets(place, cached=True)[1]
+        return found
+
+    def begin(self, partition: int, offset: int) -> None:
+        """Read a partition from an offset on."""
+        self._partition = partition
+        self._consumer.assign([TopicPartition(self.topic, partition, offset)])
+
+    def messages(self) -> list[Message]:
+        """Return the messages that are there, and the ends (`_PARTITION_EOF`) among them.
+
+        Raises
+        ------
+        OffsetGoneError
+            The next offset is not there any more.
+        """
+        taken: list[Message] = []
+        for message in self._consumer.consume(_TAKEN, timeout=0):
+            error = message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                taken.append(message)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise OffsetGoneError(inert(error.str()))
+            else:
+                self._on_error(error)
+        if taken:
+            self._back()
+        return taken
+
+    def commit(self, offset: int) -> None:
+        """Commit the next offset to the group, for monitoring; at most once in 5 s."""
+        now = time.monotonic()
+        if self._partition is None or now - self._committed < _COMMIT_S:
+            return
+        self._committed = now
+        try:
+            place = TopicPartition(self.topic, self._partition, offset)
+            self._consumer.commit(offsets=[place], asynchronous=True)
+        except KafkaException:  # a group that cannot be written to is no fault of the run
+            return
+
+    def close(self) -> None:
+        """End the connection."""
+        self._consumer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        reason = self._reason(error)
+        if error.code() in _REFUSED:
+            self._refused = reason
+        if error.code() in _REFUSED or error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._turn(False, self._refused or reason)
+        elif error.code() not in _AWAY:
+            self._turn(False, f"topic {self.topic}: {reason}")
+
+    def _reason(self, error: KafkaError) -> str:
+        """Return an error in words, without any setting."""
+        brokers = ", ".join(self._stream.brokers)
+        if error.code() in _REFUSED:
+            file = self._stream.security.file if self._stream.security else "no security file"
+            return f"{brokers}: access refused ({file})"
+        if error.code() in _AWAY:
+            return f"{brokers}: no answer"
+        return inert(error.str())[:200]
+
+    def _on_statistics(self, text: str) -> None:
+        """Look at the brokers and the number of partitions."""
+        found = json.loads(text)
+        brokers = [b for b in found.get("brokers", {}).values() if b.get("nodeid", -1) >= 0]
+        if any(b.get("state") == "UP" for b in brokers):
+            self._back()
+        topic = found.get("topics", {}).get(self.topic, {})
+        known = [int(number) for number in topic.get("partitions", {}) if int(number) >= 0]
+        if known:
+            self._counted(max(known) + 1)
+
+    def _back(self) -> None:
+        self._refused = ""
+        self._turn(True, "")
