@@ -8,7 +8,9 @@ import socket
 from ipaddress import ip_address
 
 from configs.address import endpoint, ip_of
+from configs.connectors.kafka_out import KafkaDestination
 from configs.document import MAX_FAULTS, DataPath, Document, Place
+from configs.extras import missing
 from configs.inputs import MidiStream, OscStream
 from configs.outputs import MidiDestination, OscClockConfig, OscDestination
 from configs.rulefiles import refuse_expression
@@ -44,6 +46,10 @@ def check(document: Document, config: Config) -> None:
             message = f"a second destination called '{shown}', expected a name of its own"
             document.fault(document.place((*at, "name")), f"{message}: the first is on line {line}")
         first.setdefault(destination.name, index)
+        if isinstance(destination, KafkaDestination):
+            if why := missing("kafka"):
+                document.fault(document.place((*at, "type")), why)
+            continue
         if not destination.map and destination.clock is None:
             message = "nothing to send, expected at least one address or controller, or a clock"
             document.fault(document.place((*at, "map")), message)

@@ -18,6 +18,7 @@ import msgspec
 
 from configs import coherence, upgrade
 from configs.connectors.kafka import KafkaStream
+from configs.connectors.kafka_out import KafkaDestination
 from configs.document import BAD, ConfigError, Document, Fault, read
 from configs.inert import path_of
 from configs.inputs import FileStream
@@ -94,8 +95,9 @@ def _of_results(config: Config) -> Config:
         else s
         for s in config.streams
     ]
+    send = [each for each in config.send if not isinstance(each, KafkaDestination)]
     return msgspec.structs.replace(
-        config, store=None, tap=tap, streams=streams, cluster=ClusterConfig()
+        config, store=None, tap=tap, send=send, streams=streams, cluster=ClusterConfig()
     )
 
 

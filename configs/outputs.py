@@ -205,12 +205,24 @@ class MidiClockConfig(ConfigPart, frozen=True, kw_only=True):
         return -self.offset_ms / 1000
 
 
-class Destination(ConfigPart, frozen=True, tag_field="type", kw_only=True):
-    """One destination of `send`: an expression for each address or controller, and a clock."""
+class DestinationConfig(ConfigPart, frozen=True, tag_field="type", kw_only=True):
+    """One destination of `send`."""
 
     name: Annotated[
         Text, Meta(description="Name of the destination, unique in the run.", examples=["sound"])
     ]
+    loop: Annotated[
+        bool,
+        Meta(
+            description="Allow a destination that this run receives itself; refused by default.",
+            examples=[True],
+        ),
+    ] = False
+
+
+class Destination(DestinationConfig, frozen=True, kw_only=True):
+    """A destination to play with: an expression for each address or controller, and a clock."""
+
     map: Annotated[
         dict[str, str],
         Meta(
@@ -222,13 +234,6 @@ class Destination(ConfigPart, frozen=True, tag_field="type", kw_only=True):
     rate_hz: Annotated[
         float, Meta(gt=0, le=1000, description="Largest rate of messages.", examples=[60.0])
     ] = 20.0
-    loop: Annotated[
-        bool,
-        Meta(
-            description="Allow a destination that this run receives itself; refused by default.",
-            examples=[True],
-        ),
-    ] = False
 
 
 class OscDestination(Destination, frozen=True, tag="osc", kw_only=True):

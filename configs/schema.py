@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from configs.connectors.kafka import KafkaStream
+from configs.connectors.kafka_out import KafkaDestination
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import read_own
@@ -121,8 +122,8 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         None
     )
     send: Annotated[
-        list[OscDestination | MidiDestination],
-        Meta(description="Destinations of OSC messages and MIDI; at most 64."),
+        list[OscDestination | MidiDestination | KafkaDestination],
+        Meta(description="Destinations of OSC messages and MIDI, and topics; at most 64."),
     ] = []
     output: Annotated[OutputConfig, Meta(description="Result files.")] = OutputConfig()
     shadow: Annotated[

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,6 @@ from flows.cluster import ALONE, Place, place_of_command
 from flows.failure import START_REFUSALS, watch_process
 from flows.first_pass import HEADINGS, hindsight
 from flows.lifeline import Lifeline
-from flows.meeting import Meeting
 from flows.recovery import of_command
 from flows.stations import AddStation, S, Settings
 from flows.store import Store
@@ -56,6 +56,7 @@ from operators.station import maker
 from sinks.conductor import Conductor, conducted
 from sinks.conductor.state_file import state_file
 from sinks.exporter.live_state import LiveState
+from sinks.files.readers import topics_of
 from sinks.output import Output, preflight
 from sinks.send import played
 from sources.host import stderr as aside
@@ -68,7 +69,7 @@ from sources.replay import preflight as recordings
 
 if TYPE_CHECKING:
     from sinks.exporter.server import Server
-    from sinks.history.following import Following
+    from sinks.files.result_following import ResultFollowing
     from sources.kafka.topic_replay import TopicReplay
 
 DEFAULT = "configs/fusion.yaml"
@@ -146,9 +147,9 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         store = Store(folder, place.addresses, output.parts) if folder is not None else None
         if store is not None:
             atexit.register(store.release)
-        history = followed(loaded.config) if place.number == 0 else None
-        if history is not None:
-            atexit.register(history.finish, clean=False)
+        followers = followed(loaded.config) if place.number == 0 else []
+        for follower in followers:
+            atexit.register(follower.finish, clean=False)
         dataflow = build(
             loaded,
             shutdown,
@@ -156,10 +157,11 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
             keep=keep,
             store=store,
             place=place,
-            history=history,
+            followers=followers,
         )
         if len(place.all()) > 1:
-            _meet(loaded, place, shutdown, lifeline)
+            lifeline.join(place, loaded, shutdown)
+            atexit.register(lifeline.close)
         return dataflow
     except START_REFUSALS as error:
         print(*error.lines(), sep="\n", file=sys.stderr)
@@ -174,7 +176,7 @@ def build(
     keep: bool = False,
     store: Store | None = None,
     place: Place = ALONE,
-    history: Following | None = None,
+    followers: Sequence[ResultFollowing] = (),
     from_earliest: bool = False,
 ) -> Dataflow:
     """Return the dataflow of a configuration.
@@ -192,8 +194,8 @@ def build(
         That store, where its folder is known: one of another configuration is refused.
     place : Place
         Of this process in a cluster.
-    history : Following, optional
-        The follower that takes the results into the history; its owner lets it finish.
+    followers : sequence of ResultFollowing
+        That read the result files, for the history or a topic; their owner lets them finish.
     from_earliest : bool
         Go on behind offsets of a topic that were deleted, and count them.
 
@@ -233,7 +235,7 @@ def build(
         keep,
         consumers=[
             each
-            for each in (*exporters, destinations, state_file(cfg), conductor, history)
+            for each in (*exporters, destinations, state_file(cfg), conductor, *followers)
             if each is not None
         ],
         remarks=remarks_on,
@@ -245,38 +247,24 @@ def build(
     return dataflow
 
 
-def _meet(loaded: Loaded, place: Place, shutdown: SignalShutdown, lifeline: Lifeline) -> None:
-    """Wait for the other processes of the cluster, and end with any of them from then on.
+def followed(config: Config) -> list[ResultFollowing]:
+    """Return the followers of the results: of the history, and of each topic.
 
     Raises
     ------
-    ClusterError, OtherRunError, ClusterStoppedError
-        The cluster is not complete.
+    HistoryError, SecurityFileError
+        The store is foreign, newer or damaged; the security file of a topic cannot be used.
     """
+    found: list[ResultFollowing] = []
+    if config.store is not None:
+        from sinks.history.following import Following  # only with a store
 
-    def end(lost: str) -> None:
-        print(f"lumen: {lost}: this process ends, too", file=sys.stderr)
-        shutdown.end(1)
+        found.append(Following(config, config.store))
+    if topics_of(config):
+        from sinks.kafka.topic_following import followings  # only with a topic
 
-    shutdown.start()
-    meeting = Meeting(place, loaded.fingerprint, loaded.config.cluster.wait_s, shutdown)
-    lifeline.start(place, meeting.complete(), end)
-    atexit.register(lifeline.close)
-
-
-def followed(config: Config) -> Following | None:
-    """Return the follower of the history; None where none is configured.
-
-    Raises
-    ------
-    HistoryError
-        The store is foreign, newer or damaged.
-    """
-    if config.store is None:
-        return None
-    from sinks.history.following import Following  # only with a store
-
-    return Following(config, config.store)
+        found += followings(config)
+    return found
 
 
 def _topic(

@@ -8,11 +8,15 @@ grace period.
 from __future__ import annotations
 
 import selectors
+import sys
 import threading
 from collections.abc import Callable
 
+from configs.load import Loaded
 from flows.cluster import ALONE, Place
 from flows.cluster_link import LinkLine
+from flows.meeting import Meeting
+from sources.host.signal_shutdown import SignalShutdown
 
 GRACE_S = 5.0
 """Time for the engine's own panic, which ends a running process."""
@@ -35,6 +39,23 @@ class Lifeline:
         self._lost = ""
         self._known = threading.Event()
         self._ended = threading.Event()
+
+    def join(self, place: Place, loaded: Loaded, shutdown: SignalShutdown) -> None:
+        """Wait for the other processes of a cluster, and end with any of them from then on.
+
+        Raises
+        ------
+        ClusterError, OtherRunError, ClusterStoppedError
+            The cluster is not complete.
+        """
+
+        def end(lost: str) -> None:
+            print(f"lumen: {lost}: this process ends, too", file=sys.stderr)
+            shutdown.end(1)
+
+        shutdown.start()
+        meeting = Meeting(place, loaded.fingerprint, loaded.config.cluster.wait_s, shutdown)
+        self.start(place, meeting.complete(), end)
 
     def start(self, place: Place, links: dict[int, LinkLine], end: Callable[[str], None]) -> None:
         """Watch the links in a thread.
@@ -88,7 +109,7 @@ class Lifeline:
                     gone = [int(w[1]) for w in lines if w[0] == "lost" and w[-1].isdecimal()]
                     if ["bye"] in lines:
                         selector.unregister(link)
-                    elif gone or link.ended:
+                    elif (gone or link.ended) and not self._ended.is_set():
                         self._lose(gone[0] if gone else number)
                         if not self._ended.wait(GRACE_S):
                             end(self._lost)

@@ -11,7 +11,7 @@ from flows.folder_lock import FolderLock
 
 if TYPE_CHECKING:
     from configs.load import Loaded
-    from sinks.history.following import Following
+    from sinks.files.result_following import ResultFollowing
 
 STOPPED = "Stopped on request: all received events are written; nothing is pending."
 PAUSED = "Stopped on request: the same command resumes from here, without repetition."
@@ -23,6 +23,7 @@ def execute(
     snapshot_s: float = 10.0,
     *,
     progress: bool = True,
+    from_earliest: bool = False,
 ) -> Path:
     """Run a configuration in this process, to its end or to Ctrl-C, which drains the flow.
 
@@ -40,6 +41,8 @@ def execute(
         Interval of snapshots (s).
     progress : bool
         Report the progress of a replay on standard error.
+    from_earliest : bool
+        Go on behind offsets of a topic that were deleted, and count them.
 
     Returns
     -------
@@ -48,10 +51,10 @@ def execute(
 
     Raises
     ------
-    ConfigError, InUseError, RecordingsError, FirstPassError
+    ConfigError, InUseError, RecordingsError, FirstPassError, TopicError
         The start was refused.
-    FirstPassStoppedError
-        A stop was requested in the first of two passes.
+    FirstPassStoppedError, TopicStoppedError
+        A stop was requested in the first of two passes, or before a topic was there.
     RunFailedError
         An error ended the run.
     """
@@ -71,12 +74,12 @@ def execute(
     folder = Path(output.dir)
     lock = FolderLock(folder, ACCESS[output.mode])
     shutdown, store, clean = SignalShutdown(), None, False
-    history: Following | None = None
+    followers: list[ResultFollowing] = []
     try:
         with watched(folder, ACCESS[output.mode], recover, shutdown):
             try:
                 stderr.install()
-                history = followed(loaded.config)
+                followers = followed(loaded.config)
                 store = Store(recover) if recover is not None else None
                 dataflow = build(
                     loaded,
@@ -84,7 +87,8 @@ def execute(
                     progress=progress,
                     keep=store is not None,
                     store=store,
-                    history=history,
+                    followers=followers,
+                    from_earliest=from_earliest,
                 )
                 recovery = None
                 if recover is not None:
@@ -104,7 +108,7 @@ def execute(
                 if store is not None:
                     store.release()
     finally:
-        if history is not None:
-            history.finish(clean=clean)
+        for follower in followers:
+            follower.finish(clean=clean)
         lock.leave()
     return folder

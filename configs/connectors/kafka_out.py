@@ -6,23 +6,19 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from configs.forms import Text
 from configs.kafka_cluster import Brokers, KafkaSecurity, Topic
-from operators.settings.config_part import ConfigPart
+from configs.outputs import DestinationConfig
 
 ResultStem = Literal["fused", "evidence"]
 
 
-class KafkaDestination(ConfigPart, frozen=True, tag_field="type", tag="kafka", kw_only=True):
+class KafkaDestination(DestinationConfig, frozen=True, tag="kafka", kw_only=True):
     """Results as messages of a topic, by a process beside the flow; needs the extra `kafka`.
 
     A message is a line of the result files; its key is the rig, its header `ts` the time of the
     tick. Delivery is at least once: a consumer keeps the last message by rig and `ts`.
     """
 
-    name: Annotated[
-        Text, Meta(description="Name of the destination, unique in the run.", examples=["results"])
-    ]
     brokers: Brokers
     topic: Topic = "lumen.fused"
     security: Annotated[
@@ -31,12 +27,11 @@ class KafkaDestination(ConfigPart, frozen=True, tag_field="type", tag="kafka", k
     files: Annotated[
         list[ResultStem],
         Meta(
-            min_length=1,
             max_length=2,
-            description="Result files to send.",
+            description="Result files to send; `fused` alone where the list is empty.",
             examples=[["fused", "evidence"]],
         ),
-    ] = ["fused"]
+    ] = []
     spool_mb: Annotated[
         float,
         Meta(
@@ -46,3 +41,8 @@ class KafkaDestination(ConfigPart, frozen=True, tag_field="type", tag="kafka", k
             examples=[4096],
         ),
     ] = 4096.0
+
+    @property
+    def stems(self) -> tuple[ResultStem, ...]:
+        """Names of the result files that are sent."""
+        return tuple(self.files) or ("fused",)

@@ -239,6 +239,8 @@ BENCHES = (
           "Asked: no line lost, none twice, caught up in two minutes after a stop of ten.", True),
     Bench("history_kills", "The history through kills", ("history_kills",),
           "Asked: no line lost, none twice.", True),
+    Bench("kafka_edge", "The tape as a topic, the broker away for five minutes", ("kafka_edge",),
+          "Asked: none of a tape lost, none twice.", True),
     Bench("page", "An hour of the live page", ("page",),
           "Asked: no growth, no error, a first picture within 1.5 s.", True),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from configs.address import is_loopback
 from configs.document import ConfigError, text_of
 from configs.load import Loaded, load
+from configs.outputs import MidiDestination, OscDestination
 from configs.reach import unwanted
 from configs.schema import Config
 from configs.thresholds import THRESHOLDS
@@ -159,7 +160,8 @@ def _bridge(config: Config) -> list[str]:
     if reference := bridge.reference:
         names = (reference.beat, reference.stamp, reference.rate, reference.signal)
         beats = " and ".join(name for name in names if name)
-        clocks = ", ".join(x.name for x in config.send if x.clock is not None) or "no clock"
+        played = (x for x in config.send if isinstance(x, OscDestination | MidiDestination))
+        clocks = ", ".join(x.name for x in played if x.clock is not None) or "no clock"
         lines = [
             f"bridge    follows {beats}, {reference.per_tick:g} a tick; ticks of"
             f" {bridge.loop.tick_ms:g} ms to {clocks}, decided {config.lead_s():g} s ahead"

@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `lumen run`."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
     add_recovery(parser)
+    parser.add_argument(
+        "--from",
+        dest="begin",
+        choices=("earliest",),
+        help="of a topic: go on at the earliest offset where the wanted one was deleted",
+    )
 
 
 def add_recovery(parser: argparse.ArgumentParser) -> None:
@@ -71,5 +77,6 @@ def add_mode(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run a configuration and show the summary."""
-    show(execute(args.config, args.recover, args.snapshot_s))
+    earliest = args.begin == "earliest"
+    show(execute(args.config, args.recover, args.snapshot_s, from_earliest=earliest))
     return 0

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from configs.connectors.kafka_out import KafkaDestination
 from configs.inert import literal
 from configs.inputs import FileStream
 from configs.load import load
@@ -91,7 +92,8 @@ def write_config(
     path, out : Path
         The file to be written, and its `output.dir`.
     store : StoreConfig, optional
-        The history; none by default, for these runs are comparisons.
+        The history; none by default, for these runs are comparisons. None of their results goes
+        to a topic.
     stream
         Keys to be changed in every stream.
     """
@@ -102,6 +104,7 @@ def write_config(
         collect=msgspec.structs.replace(config.collect, block_s=config.block_s()),
         output=msgspec.structs.replace(config.output, dir=str(out), keep=0),
         store=store,
+        send=[each for each in config.send if not isinstance(each, KafkaDestination)],
     )
     data = _given(msgspec.to_builtins(changed))
     # A written default counts as an explicit value, which some configurations refuse.

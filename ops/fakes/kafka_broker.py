@@ -36,10 +36,13 @@ class KafkaBroker:
     ----------
     port : int, optional
         By default a free one.
+    advertised : int, optional
+        Port of a relay that clients use; by default the broker's own.
     """
 
-    def __init__(self, port: int | None = None) -> None:
+    def __init__(self, port: int | None = None, advertised: int | None = None) -> None:
         self.port = port or free_port()
+        self._advertised = advertised or self.port
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -52,9 +55,9 @@ class KafkaBroker:
         """Start without topics, and wait until connections are accepted."""
         own = program()
         assert own is not None
-        listener = f"tcp://{self.address}"
+        listener, shown = f"tcp://{self.address}", f"tcp://127.0.0.1:{self._advertised}"
         command = [str(own), "broker", "--listener-url", listener, "--advertised-listener-url",
-                   listener, "--storage-engine", "memory://tansu/"]  # fmt: skip
+                   shown, "--storage-engine", "memory://tansu/"]  # fmt: skip
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -87,9 +90,9 @@ class KafkaBroker:
 
 
 @contextmanager
-def serving() -> Iterator[KafkaBroker]:
-    """Run a broker within the context."""
-    broker = KafkaBroker()
+def serving(advertised: int | None = None) -> Iterator[KafkaBroker]:
+    """Run a broker within the context; `advertised` is the port of a relay to it."""
+    broker = KafkaBroker(advertised=advertised)
     try:
         yield broker
     finally:

@@ -21,12 +21,13 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from configs.connectors.kafka import KafkaStream
 from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.files import open_own
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import Loaded, load
-from configs.schema import Config, LiveStream
+from configs.schema import Config, LiveStream, RecordedStream
 from flows.store import parts_of, snapshots_of
 from operators.errors import LumenError
 from operators.snapshot import StateRefusedError, decode_state
@@ -38,12 +39,13 @@ NOWHERE = "127.0.0.1:0"
 NO_DEVICE = "no device: a rehearsal"
 NO_PAGE = "http://127.0.0.1:9/metrics"
 NO_BROKER = "mqtt://127.0.0.1:9"
+GROUP = "lumen-rehearsal"
 SNAPSHOT_S = 1.0
 
 
 def stand_in(config: Config, out: Path) -> Config:
     """Return a configuration that receives and sends nothing, with results in `out`."""
-    streams: list[FileStream | LiveStream] = []
+    streams: list[RecordedStream | LiveStream] = []
     for stream in config.streams:
         match stream:
             case OscStream():
@@ -58,6 +60,8 @@ def stand_in(config: Config, out: Path) -> Config:
                 streams.append(replace(stream, broker=NO_BROKER, basic_auth=None, ca_file=None))
             case WebSocketStream():
                 streams.append(replace(stream, addr=NOWHERE, token_file=None))
+            case KafkaStream():  # reads as a recording does, under the name of another group
+                streams.append(replace(stream, group=GROUP))
             case FileStream():
                 streams.append(stream)
     bridge = config.bridge and replace(config.bridge, exporter=None, state_file=None)

@@ -305,10 +305,10 @@ def conducted(
     min_tick_s = config.bridge.loop.min_tick_ms / 1000 / speed
     players: list[TickPlayer] = []
     for each in config.send:
-        match each, each.clock:
-            case OscDestination(), OscClockConfig() as clock:
+        match each:
+            case OscDestination(clock=OscClockConfig() as clock):
                 players.append(OscTickPlayer(each.name, each.to, clock, min_tick_s))
-            case MidiDestination(), MidiClockConfig() as clock:
+            case MidiDestination(clock=MidiClockConfig() as clock):
                 players.append(MidiTickPlayer(each, clock, min_tick_s, port))
     return Conductor(config, axis, speed, players) if players else None
 

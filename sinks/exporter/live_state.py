@@ -2,7 +2,8 @@
 
 The output updates it packet by packet; HTTP threads read it at any time. Names in the data do not
 enlarge it: sources that are not configured count under `*`, those without a name under `?`. Rigs
-that were not known at the start count together as `*`, without values.
+that were not known at the start count together as `*`, without values. Of a topic no rig is known
+at the start: the first 64 that appear have values.
 
 State: one `RigState` a rig with its history, `MAX_FINDINGS` findings, `MAX_PACKETS` packets. The
 packets of a live run wait, and are counted together, or at a request: one by one each would find
@@ -16,11 +17,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 
-from configs.inputs import FileStream, UreStream
-from configs.schema import Config
+from configs.inputs import UreStream
+from configs.schema import Config, RecordedStream
 from operators.records import Packet
 from sinks.conductor.tick_counts import PlayedTicks
 from sinks.exporter.drill_metrics import DrillMetrics, folder_of
@@ -32,6 +34,8 @@ from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared
 MAX_FINDINGS = 4_096
 MAX_PACKETS = 64
 """Packets of a live run that wait."""
+MAX_PANELS = 64
+"""Rigs of a topic that have values."""
 FRESH_S = 30.0
 
 _encoder = msgspec.json.Encoder()
@@ -86,17 +90,11 @@ class LiveState:
         snapshots = folder_of(config)
         self.drills = None if snapshots is None else DrillMetrics(snapshots, wall)
         self._live = config.live
-        sources = _sources(config)
         hz = config.resample.target_hz
-        plan, quality = config.plan(), config.quality
-        files = frozenset(s.name for s in config.streams if isinstance(s, FileStream))
-        live = frozenset(s.name for s in config.streams) - files
-        bridge = config.bridge
-        loop = bridge.loop if bridge is not None and bridge.reference is not None else None
-        self.panels = {
-            rig: RigState(sources, clock(), hz, quality, plan, files, live, loop)
-            for rig in rigs or (config.rig,)
-        }
+        self._panel = partial(_panel_of, config)
+        known = () if config.topic is not None else rigs or (config.rig,)
+        self._places = MAX_PANELS if config.topic is not None else 0
+        self.panels = {rig: self._panel(clock()) for rig in known}
         self.others = RigState({}, clock(), hz)
         self.findings: deque[NumberedFinding] = deque(maxlen=MAX_FINDINGS)
 
@@ -128,7 +126,7 @@ class LiveState:
                 self._show(packet, now, wall, version)
 
     def _show(self, packet: Packet, now: float, wall: float | None, version: int) -> None:
-        panel = self.panels.get(packet.rig, self.others)
+        panel = self.panels.get(packet.rig) or self._new_panel(packet.rig)
         panel.count(packet, now)
         if panel is self.others:
             return
@@ -138,6 +136,13 @@ class LiveState:
             number = self.findings[-1].number + 1 if self.findings else 0
             line = _encoder.encode(record) + b"\n"
             self.findings.append(NumberedFinding(number, record.ts, line))
+
+    def _new_panel(self, rig: str) -> RigState:
+        """Return the panel of a rig that was not known at the start."""
+        if len(self.panels) >= self._places:
+            return self.others
+        self.panels[rig] = self._panel(self.clock())
+        return self.panels[rig]
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -188,13 +193,25 @@ class LiveState:
         return fitting[:limit], len(fitting) > limit
 
 
+def _panel_of(config: Config, started: float) -> RigState:
+    """Return the state of a rig without data."""
+    recorded = frozenset(s.name for s in config.streams if isinstance(s, RecordedStream))
+    live = frozenset(s.name for s in config.streams) - recorded
+    bridge = config.bridge
+    loop = bridge.loop if bridge is not None and bridge.reference is not None else None
+    hz = config.resample.target_hz
+    return RigState(
+        _sources(config), started, hz, config.quality, config.plan(), recorded, live, loop
+    )
+
+
 def _sources(config: Config) -> dict[str, bool]:
     """Return the sources: live streams and those of a recording's channels; whether steady.
 
     A steady source is expected to send all the time: it is scraped, or has a sampled channel.
     """
     plan = config.plan()
-    names = [s.name for s in config.streams if not isinstance(s, FileStream)]
+    names = [s.name for s in config.streams if not isinstance(s, RecordedStream)]
     if len(names) < len(config.streams):
         channels = [*(lane.channel for lane in plan.lanes), *plan.beats]
         names += [config.stream_of(channel.partition(":")[0]) for channel in channels]

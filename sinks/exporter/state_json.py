@@ -42,8 +42,7 @@ def state(board: LiveState, rig: str | None = None, since: int | None = None) ->
     now = board.clock()
     with board.reading():
         history = None
-        if since is not None:
-            rig = rig or next(iter(board.panels))
+        if since is not None and (rig := rig or next(iter(board.panels), None)) is not None:
             since = since if since <= board.version else 0
             history = {"rig": rig, **board.panels[rig].history.since(since)}
         panels = board.panels if rig is None else {rig: board.panels[rig]}

@@ -20,7 +20,9 @@ import msgspec
 from configs.files import PRIVATE, Access, LinkError, open_own, read_own, sync_folder
 from configs.outputs import CONTROL
 from operators.errors import InUseError
-from sinks.files.progress import LATER, NAMES, set_aside
+from sinks.files.aside import set_aside
+from sinks.files.progress import LATER, NAMES
+from sinks.files.readers import is_report
 
 if sys.platform != "win32":
     import fcntl
@@ -182,7 +184,8 @@ class Folder:
             plain = path.is_dir() and not path.is_symlink() and path.name != LATER
             inside = sorted(path.glob("*")) if plain else []
             for found in (path, *inside):
-                if found.relative_to(self.root).as_posix() not in ours:
+                name = found.relative_to(self.root).as_posix()
+                if name not in ours and not is_report(name):
                     raise FolderError(
                         f"{found}: no run wrote this; move it away or choose another output.dir"
                     )

@@ -25,14 +25,16 @@ from configs.files import ACCESS, LinkError
 from configs.schema import Config
 from operators.records import Packet
 from operators.types import State
+from sinks.files.aside import lessen
 from sinks.files.encode import packet_lines
 from sinks.files.folder import HINDSIGHT, RUN, Folder, rig_folder
 from sinks.files.jsonl import Position, Segments, segment_path
 from sinks.files.parts import part_folder
-from sinks.files.progress import Final, RigFiles, lessen
+from sinks.files.progress import Final, RigFiles
+from sinks.files.readers import readers_of, topics_of
 from sinks.files.run_json import Account, versions, write_run
 from sinks.files.run_summary import RunSummary
-from sinks.files.spool import HistorySpool
+from sinks.files.spool import FollowedSpool
 
 MIN_WRITE = 1 << 16
 """Lines of so many bytes are written at once, out of the processor's cache."""
@@ -107,11 +109,14 @@ class ResultFiles:
         self.folder = Folder(part_folder(config.output, part), self._access)
         keep = (HINDSIGHT,) if config.mode == "hindsight" else ()
         self.folder.take(fresh=resumed is None, keep=keep)
-        self._spool: HistorySpool | None = None
+        self._spool: FollowedSpool | None = None
         self._committed: dict[str, dict[str, Position]] = resumed["files"] if resumed else {}
-        if config.store is not None:
-            most = config.store.spool_mb * _MB
-            self._spool = HistorySpool(self.folder.root, most)
+        self._readers = readers_of(config)
+        if self._readers:
+            sizes = [each.spool_mb for each in topics_of(config)]
+            sizes += [config.store.spool_mb] if config.store else []
+            most = max(sizes) * _MB
+            self._spool = FollowedSpool(self.folder.root, most, self._readers)
             if resumed is None:
                 self._spool.lost = lessen(self.folder.root, most)
         try:
@@ -188,7 +193,7 @@ class ResultFiles:
         self.folder.release()
 
     def _publish(self, *, whole: bool) -> None:
-        """Publish what is final for the follower of the history; an error is no end of the run."""
+        """Publish what is final for the followers; an error is no end of the run."""
         if self._spool is None:
             return
         rigs = {
@@ -207,6 +212,7 @@ class ResultFiles:
             whole,
             self._spool.lost,
             rigs,
+            self._readers,
         )
         if final != self._published:
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Old segments that wait for the history, against `output.keep`, up to a size in all.
+"""Old segments that wait for the followers of a run, against `output.keep`, up to a size in all.
 
 Cost: a look at the clock of the file system for each waiting segment, once a snapshot.
 """
@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from sinks.files.jsonl import Segments, segment_path
-from sinks.files.progress import STEMS, FilePlace, taken_of
+from sinks.files.progress import STEMS, FilePlace
+from sinks.files.readers import Places, places_of
 
 
-class HistorySpool:
-    """The segments of a run that wait for the history.
+class FollowedSpool:
+    """The segments of a run that wait for its followers.
 
     Parameters
     ----------
@@ -22,6 +23,8 @@ class HistorySpool:
         The output folder.
     most : float
         Largest size of waiting segments (bytes).
+    readers : mapping
+        Files that each follower reads, by the name of its report.
 
     Attributes
     ----------
@@ -29,23 +32,23 @@ class HistorySpool:
         Lines that were removed before they were taken in.
     """
 
-    def __init__(self, root: Path, most: float) -> None:
-        self._root, self._most = root, most
+    def __init__(self, root: Path, most: float, readers: Mapping[str, tuple[str, ...]]) -> None:
+        self._root, self._most, self._readers = root, most, readers
         self.lost = 0
 
     def hold(self, run: str, files: Mapping[str, Mapping[str, Segments]]) -> None:
         """Hold the segments that are not taken in; beyond the size, the oldest may go."""
         old: list[tuple[int, int, int, Segments, int]] = []
-        taken = None
+        taken: dict[str, Places] | None = None
         for rig, of_rig in files.items():
             for stem in STEMS:
                 segments = of_rig.get(stem)
-                if segments is None or segments.spare() <= segments.oldest:
+                readers = [name for name, stems in self._readers.items() if stem in stems]
+                if not readers or segments is None or segments.spare() <= segments.oldest:
                     continue
-                taken = taken or taken_of(self._root)
-                known = taken is not None and taken.run == run
-                places = taken.places.get(rig, {}) if taken is not None and known else {}
-                place = places.get(stem, FilePlace())
+                if taken is None:
+                    taken = {name: places_of(self._root, name, run) for name in self._readers}
+                place = min(taken[n].get(rig, {}).get(stem, FilePlace()) for n in readers)
                 segments.held = place.segment
                 for segment in range(max(place.segment, segments.oldest), segments.spare()):
                     first = max(place.lines, segments.lines_before(segment))

@@ -1,47 +1,11 @@
-"""The follower as a process beside a run: settings come through a pipe, whose end ends it.
-
-It begins at once and takes in the rest after the end of the pipe, also after a kill of the run.
-Signals are for the run. Its priority is low, so that it never takes time from the flow.
-"""
+"""The follower of the history as a process beside a run."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
-from contextlib import suppress
 
-import msgspec
-
+from sinks.files.follower_process import run_follower
 from sinks.history.follower import FollowSettings, follow
 
-_NICE = 5
-
-
-def main() -> int:
-    """Follow as the first line of standard input asks, until its end."""
-    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, signal.SIG_IGN)
-    with suppress(OSError, AttributeError):
-        os.nice(_NICE)
-    source = sys.stdin.buffer
-    line = source.readline()
-    if not line.endswith(b"\n"):
-        return 0
-    settings = msgspec.json.decode(line, type=FollowSettings)
-    ended = threading.Event()
-
-    def drain() -> None:
-        with suppress(OSError, ValueError):
-            for _ in source:
-                pass
-        ended.set()
-
-    threading.Thread(target=drain, daemon=True).start()
-    follow(settings, ended.wait)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_follower(FollowSettings, follow))

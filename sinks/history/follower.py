@@ -22,16 +22,16 @@ import msgspec
 
 from configs.files import ACCESS, AccessMode
 from configs.inert import inert
+from sinks.files.aside import has_left, later_runs, leave
+from sinks.files.line_reader import Chunk, chunks_of
 from sinks.files.progress import (
+    TAKEN,
     FilePlace,
     Final,
     TakenIn,
     final_of,
-    forget,
-    later_runs,
 )
 from sinks.history.back_end import AwayError, BackEnd, HistoryError
-from sinks.history.line_reader import Chunk, chunks_of
 from sinks.history.line_rows import LineRows
 from sinks.history.open_store import opened
 from sinks.history.tables import (
@@ -234,7 +234,8 @@ class Follower:
         """Yield the runs with their folders, those that were set aside first."""
         for root in self._folders:
             for folder in later_runs(root):
-                if (final := final_of(folder)) is not None:
+                final = final_of(folder)
+                if final is not None and not has_left(folder, TAKEN):
                     final.whole = True
                     yield folder, final
             if (final := final_of(root)) is not None:
@@ -332,14 +333,14 @@ class Follower:
         for root in self._folders:
             for folder in later_runs(root):
                 final = final_of(folder)
-                if final is None:
+                if final is None or has_left(folder, TAKEN):
                     continue
                 final.whole = True
                 left = chunks_of(folder, final, self._places_of(final.run))
                 if not any(isinstance(each, Chunk) for each in left):
                     self._places.pop(final.run, None)
                     with suppress(OSError):
-                        forget(folder)
+                        leave(folder, final, TAKEN)
 
 
 def follow(settings: FollowSettings, wait: Callable[[float], bool]) -> None:

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from operators.lyapunov import lyapunov_v
 from operators.types import Mode
+from sinks.files.line_reader import plain
 from sinks.history.back_end import Row
 from sinks.history.tables import BRIDGE, DEAD, EVIDENCE, MINUTE, SIGNAL, SYNC, TICK, Table
 
@@ -292,11 +293,6 @@ _sync_rest = attrgetter(*(c.name for c in SYNC.columns[4:]))
 _finding_rest = attrgetter(*(c.name for c in EVIDENCE.columns[4:]))
 _frame_rest = attrgetter(*(c.name for c in BRIDGE.columns[4:]))
 _letter_rest = attrgetter(*(c.name.replace("place", "where") for c in DEAD.columns[4:]))
-
-
-def plain(text: str) -> str:
-    """Return a text that both databases can hold."""
-    return text.replace("\0", "\\x00")
 
 
 def _clean(values: tuple[Any, ...]) -> Iterator[Any]:

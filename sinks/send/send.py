@@ -117,7 +117,7 @@ class Send:
         self._parts = [
             (ExpressionMap(each, plan), (own or {}).get(each.name) or _worker(each, plan, port))
             for each in config.send
-            if each.map
+            if isinstance(each, OscDestination | MidiDestination) and each.map
         ]
         self._silent = False
 
@@ -186,16 +186,19 @@ def played(
     own : mapping, optional
         Senders by destination, where they share a port with a clock.
     """
-    if not config.send:
+    if not any(isinstance(each, Destination) for each in config.send):
         return None
     if not paced(config):
         print("lumen: nothing is sent: a replay at speed 0 has no rhythm", file=sys.stderr)
         return None
-    return Send(config, port, own) if any(each.map for each in config.send) else None
+    mapped = any(isinstance(each, Destination) and each.map for each in config.send)
+    return Send(config, port, own) if mapped else None
 
 
 def paced(config: Config) -> bool:
     """Whether a run has a rhythm: it is live, follows a recording, or replays with a speed."""
+    if config.topic is not None:
+        return config.topic.follow
     return any(not isinstance(s, FileStream) or s.speed > 0 or s.follow for s in config.streams)
 
 

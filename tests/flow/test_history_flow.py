@@ -114,9 +114,9 @@ def test_a_locked_store_ends_no_run_and_the_next_run_takes_the_rest_in(
 def execute_impatiently(path: Path) -> Path:
     """Run with a follower that does not wait for a database that is away."""
     code = (
-        "import sys; from pathlib import Path; from sinks.history import following;"
-        " start = following.ChildProcess;"
-        " following.ChildProcess = lambda module, *a, **k: start('tests.flow.impatient', *a, **k);"
+        "import sys; from pathlib import Path; from sinks.files import result_following as f;"
+        " start = f.ChildProcess;"
+        " f.ChildProcess = lambda module, *a, **k: start('tests.flow.impatient', *a, **k);"
         " from flows.run import execute; execute(Path(sys.argv[1]), progress=False)"
     )
     done = subprocess.run(

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 IMPATIENT = """
 import sys
 from pathlib import Path
-from sinks.history import following
+from sinks.files import result_following as following
 start = following.ChildProcess
 following.ChildProcess = lambda module, *a, **k: start("tests.flow.impatient", *a, **k)
 from flows.run import execute

@@ -23,8 +23,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from configs.files import read_own
-from configs.inputs import FileStream
-from configs.schema import Config
+from configs.schema import Config, RecordedStream
 from operators.types import MODES
 from sinks.exporter.answers import (
     JSON,
@@ -162,7 +161,7 @@ class ApiRoutes:
                 {"rig": self._config.rig, "stream": stream.name, "expected": None, "up": None,
                  "age_s": None}
                 for stream in self._config.streams
-                if not isinstance(stream, FileStream)
+                if not isinstance(stream, RecordedStream)
             ]  # fmt: skip
         else:
             with self._board.reading():

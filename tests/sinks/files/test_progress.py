@@ -11,20 +11,19 @@ import pytest
 from configs.outputs import OutputConfig, StoreConfig
 from configs.schema import Config
 from operators.snapshot import decode_state
+from sinks.files.aside import lessen, set_aside, waiting
 from sinks.files.folder import Folder, FolderError
 from sinks.files.progress import (
     ASIDE,
     FINAL,
     LATER,
+    TAKEN,
     FilePlace,
     TakenIn,
     final_of,
-    lessen,
-    set_aside,
     settle,
-    taken_of,
-    waiting,
 )
+from sinks.files.readers import places_of
 from sinks.files.result_files import ResultFiles
 from sinks.files.run_summary import RunSummary
 from sinks.output import Output, OutputPartition
@@ -198,7 +197,7 @@ def test_a_new_run_sets_nothing_aside_when_all_was_taken_in(out: Path) -> None:
     old = final_of(out)
     assert old is not None
     took(out, old.run, 0, size(out))
-    assert list(waiting(out, old, taken_of(out))) == []
+    assert list(waiting(out, old, {TAKEN: places_of(out, TAKEN, old.run)})) == []
     begin(out, keep=False).close()
     assert not (out / LATER).exists()
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sinks.files.progress import LATER, FilePlace, final_of, set_aside, taken_of
+from sinks.files import line_reader
+from sinks.files.aside import set_aside
+from sinks.files.progress import LATER, FilePlace, final_of, taken_of
 from sinks.history import follower as module
-from sinks.history import line_reader
 from sinks.history.back_end import AwayError, HistoryError
 from sinks.history.follower import Follower, FollowSettings, follow
 from sinks.history.rebuild import rebuild

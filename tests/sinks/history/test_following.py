@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from configs.outputs import OutputConfig, StoreConfig
+from sinks.files import result_following
 from sinks.files.progress import taken_of
-from sinks.history import following
 from sinks.history.back_end import HistoryError
 from sinks.history.following import Following
 from sinks.history.sqlite_store import SqliteStore
@@ -27,7 +27,7 @@ def made(folder: Path) -> Following:
 def test_a_killed_follower_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "_BEAT_S", 0.0)
+    monkeypatch.setattr(result_following, "_BEAT_S", 0.0)
     monkeypatch.setattr("sinks.send.child_process._RESTART_S", 0.0)
     run = HistoryRun(tmp_path / "out")
     run.ticks(0, 5)
@@ -58,13 +58,13 @@ def test_a_machine_without_processes_ends_no_run(
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr("subprocess.Popen", refused)
-    monkeypatch.setattr(following, "_BEAT_S", 0.0)
+    monkeypatch.setattr(result_following, "_BEAT_S", 0.0)
     HistoryRun(tmp_path / "out").ticks(0, 5)
     history = made(tmp_path)
     history.start()
     assert "cannot be started" in capsys.readouterr().err
     monkeypatch.undo()
-    monkeypatch.setattr(following, "_BEAT_S", 0.0)
+    monkeypatch.setattr(result_following, "_BEAT_S", 0.0)
     history.consume([])
     history.finish(clean=True)
     taken = taken_of(tmp_path / "out")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from configs.files import open_file
 from sinks.files.jsonl import segment_path, segments_of
 from sinks.files.progress import STEMS, FilePlace, Final, RigFiles
-from sinks.history.line_rows import plain
 
 MAX_LINE = 64 << 20
 """A longer line is read in pieces, and lost (bytes)."""
@@ -44,7 +43,11 @@ class Cut(NamedTuple):
 
 
 def chunks_of(
-    root: Path, final: Final, places: Mapping[tuple[str, str], FilePlace], first: int = 0
+    root: Path,
+    final: Final,
+    places: Mapping[tuple[str, str], FilePlace],
+    first: int = 0,
+    stems: Sequence[str] = STEMS,
 ) -> Iterator[Chunk | Cut]:
     """Yield the lines of a run beyond the places, 1 MiB of a file, or one line.
 
@@ -58,13 +61,15 @@ def chunks_of(
         Place by rig and file.
     first : int
         Number of the file to begin with, so that no file waits for the backlog of another.
+    stems : sequence of str
+        Files to read.
 
     Raises
     ------
     OSError
         A file cannot be read.
     """
-    names = [(rig, stem) for rig in final.rigs for stem in STEMS]
+    names = [(rig, stem) for rig in final.rigs for stem in stems]
     first %= max(len(names), 1)
     for rig, stem in names[first:] + names[:first]:
         files = final.rigs[rig]
@@ -123,3 +128,8 @@ def _lines(path: Path, byte: int, end: int) -> bytes:
             if whole := more.rfind(b"\n") + 1:
                 return bytes(data[: len(data) - len(more) + whole])
     return bytes(data) if len(data) >= MAX_LINE else b""
+
+
+def plain(text: str) -> str:
+    """Return the name of a rig as all followers store it: without NUL."""
+    return text.replace("\0", "\\x00")
