@@ -144,7 +144,9 @@ class Field:
             if error is not None:
                 failed.append(error)
 
-        producer = Producer({"bootstrap.servers": brokers, "acks": "all", "linger.ms": 5})
+        producer = Producer(
+            {"bootstrap.servers": brokers, "acks": "all", "linger.ms": 5, "log_level": 0}
+        )
         count = 0
         for name, partition, lines in self.messages():
             while True:

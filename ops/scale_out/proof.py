@@ -63,7 +63,7 @@ def topic_of(made: Field, brokers: str) -> Iterator[tuple[str, str]]:
     own = None if brokers else kafka_broker.KafkaBroker()
     address = brokers or (own.address if own else "")
     try:
-        admin = AdminClient({"bootstrap.servers": address})
+        admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
         (made_topic,) = admin.create_topics([NewTopic(topic, made.partitions, 1)]).values()
         made_topic.result(30.0)
         made.send(address, topic)

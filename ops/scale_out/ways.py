@@ -24,6 +24,7 @@ from ops.results.folder import rig_folders, run_json
 from sinks.files.jsonl import segments_of
 
 _POLL_S = 0.002
+_TOGETHER_S = 5.0
 _HUNG_S = 600.0
 
 
@@ -172,14 +173,16 @@ def killed(way: Way, folder: Path, kills: int, size: float, seed: int = 0) -> in
 def _kill(way: Way, store: Path, size: float, chance: random.Random) -> int:
     """Start the processes, and kill one of them when so much is written."""
     (out,) = way.outs()
+    size = max(size, written(out) + 1.0)  # a resumed run is killed once it has come on
     children = [_started(argv) for argv in way.commands([store])]
     try:
         _until(lambda: written(out) >= size or any(c.poll() is not None for c in children))
         victim = chance.choice(children)
         done = victim.poll() is None
         victim.kill()
-        # The others of a cluster end with it.
-        _until(lambda: all(child.poll() is not None for child in children))
+        # The others of a running cluster end with it; one that is at the start waits for it.
+        end = time.monotonic() + _TOGETHER_S
+        _until(lambda: all(c.poll() is not None for c in children) or time.monotonic() > end)
     finally:
         for child in children:
             child.kill()
