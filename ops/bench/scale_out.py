@@ -43,6 +43,7 @@ from ops.text.table import table
 
 RATE_HZ = 190.7
 EVEN_RIGS = 100
+SHORTEST_S = 3.0
 
 
 class Course(NamedTuple):
@@ -108,22 +109,22 @@ def state_bytes(way: Way, folder: Path, rigs: int) -> float:
     return size / rigs
 
 
-def report(rigs: int, events: int, rounds: int, files: bool, state: bool) -> Iterator[str]:
+def report(rigs: int, args: argparse.Namespace) -> Iterator[str]:
     """Yield the lines of one number of rigs."""
     names = names_of(rigs)
-    seconds = max(events / (RATE_HZ * rigs), 6.0)
+    seconds = max(args.events / (RATE_HZ * rigs), SHORTEST_S)
     made = Field(names, PARTITIONS, seconds, patterns=8)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         start_s = start_up(folder / "start")
-        with nullcontext(("", "")) if files else topic_of(made, "") as (address, topic):
+        with nullcontext(("", "")) if args.files else topic_of(made, "") as (address, topic):
             ways = (
                 ways_over_files(folder, made)
-                if files
-                else ways_over_topic(folder, made, address, topic)
+                if args.files
+                else ways_over_topic(folder, made, address, topic, args.batch_lines)
             )
-            courses = [measured(way, start_s) for _ in range(rounds) for way in ways]
-            stored = state_bytes(ways[0], folder, rigs) if state else None
+            courses = [measured(way, start_s) for _ in range(args.rounds) for way in ways]
+            stored = state_bytes(ways[0], folder, rigs) if args.state else None
     hashes = {course.hash for course in courses}
     if len(hashes) > 1:
         raise RuntimeError("the bytes differ")
@@ -168,12 +169,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rigs", type=int, nargs="+", default=[22])
     parser.add_argument("--events", type=int, default=2_000_000, help="of a field, about")
+    parser.add_argument("--batch-lines", type=int, default=10_000, help="of a topic's stream")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--files", action="store_true", help="files in place of a topic")
     parser.add_argument("--state", action="store_true", help="also the size of the store")
     args = parser.parse_args()
     for rigs in args.rigs:
-        for line in report(rigs, args.events, args.rounds, args.files, args.state):
+        for line in report(rigs, args):
             print(line, flush=True)
         print()
 

@@ -184,11 +184,13 @@ def file_streams(paths: Sequence[Path]) -> list[dict[str, Any]]:
     ]
 
 
-def topic_stream(brokers: str, partitions: str = "all", topic: str = TOPIC) -> dict[str, Any]:
+def topic_stream(
+    brokers: str, partitions: str = "all", topic: str = TOPIC, batch_lines: int = 10_000
+) -> dict[str, Any]:
     """Return the stream of the topic, which ends where it ends at the start."""
     named = brokers.split(",")
     stream = {"name": "field", "type": "kafka", "brokers": named, "topic": topic}
-    return stream | {"partitions": partitions, "follow": False}
+    return stream | {"partitions": partitions, "follow": False, "batch_lines": batch_lines}
 
 
 def ranges(partitions: int, shards: int) -> list[str]:

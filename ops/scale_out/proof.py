@@ -113,17 +113,23 @@ def ways_over_files(folder: Path, made: Field) -> list[Way]:
     )
 
 
-def ways_over_topic(folder: Path, made: Field, brokers: str, topic: str) -> list[Way]:
+def ways_over_topic(
+    folder: Path, made: Field, brokers: str, topic: str, batch_lines: int = 10_000
+) -> list[Way]:
     """Return one process, two shards and a cluster of two over the topic."""
     parts = ranges(made.partitions, PROCESSES)
+
+    def stream(partitions: str) -> dict[str, object]:
+        return topic_stream(brokers, partitions, topic, batch_lines)
+
     return list(
         ways_of(
             folder,
             made,
             {
-                "topic": [[topic_stream(brokers, topic=topic)]],
-                "topic shards": [[topic_stream(brokers, part, topic)] for part in parts],
-                "topic cluster": [[topic_stream(brokers, topic=topic)]],
+                "topic": [[stream("all")]],
+                "topic shards": [[stream(part)] for part in parts],
+                "topic cluster": [[stream("all")]],
             },
         )
     )

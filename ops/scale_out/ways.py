@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,9 @@ from ops.results.folder import rig_folders, run_json
 from sinks.files.jsonl import segments_of
 
 _POLL_S = 0.002
+_LOOK_S = 0.1
 _TOGETHER_S = 5.0
+_PEAK = re.compile(rb"VmHWM:\s+(\d+) kB")
 _HUNG_S = 600.0
 
 
@@ -120,17 +124,30 @@ def spent(way: Way) -> tuple[list[ProcessCost], float]:
     """
     start = time.monotonic()
     children = [_started(argv) for argv in way.commands()]
-    costs = []
-    for child in children:
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        assert child.stderr is not None
-        message = child.stderr.read().decode(errors="replace")
-        child.stderr.close()
-        if child.returncode:
-            raise RunError(f"{way.name}: exit code {child.returncode}\n{message[-2000:]}")
-        costs.append(ProcessCost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
+    costs: list[ProcessCost] = []
+    with ThreadPoolExecutor(len(children)) as pool:
+        costs += pool.map(_waited, children, [way.name] * len(children))
     return costs, time.monotonic() - start
+
+
+def _waited(child: subprocess.Popen[bytes], name: str) -> ProcessCost:
+    """Wait for a process; its peak is looked at until then, since `ru_maxrss` has the parent's."""
+    peak_kib = 0
+    while True:
+        with suppress(OSError):
+            found = _PEAK.search(Path(f"/proc/{child.pid}/status").read_bytes())
+            peak_kib = max(peak_kib, int(found[1]) if found else 0)
+        ended, status, used = os.wait4(child.pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(_LOOK_S)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.stderr is not None
+    message = child.stderr.read().decode(errors="replace")
+    child.stderr.close()
+    if child.returncode:
+        raise RunError(f"{name}: exit code {child.returncode}\n{message[-2000:]}")
+    return ProcessCost(used.ru_utime + used.ru_stime, peak_kib / 1024)
 
 
 def killed(way: Way, folder: Path, kills: int, size: float, seed: int = 0) -> int:
