@@ -22,6 +22,7 @@ from configs.connectors.kafka_out import KafkaDestination
 from configs.document import BAD, ConfigError, Document, Fault, read
 from configs.inert import path_of
 from configs.inputs import FileStream
+from configs.processes import ClusterConfig
 from configs.rulefiles import load_rules
 from configs.schema import Config
 from configs.shipped import shipped
@@ -84,7 +85,8 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
 def _of_results(config: Config) -> Config:
     """Return a configuration without what may be added to a run that goes on.
 
-    The history, the topics of Kafka, the access to them and discovery are no part of the results.
+    The history, the wait for a cluster, the topics of Kafka, the access to them and discovery are no
+    part of the results.
     """
     tap = config.tap and msgspec.structs.replace(config.tap, kafka=None)
     send = [each for each in config.send if not isinstance(each, KafkaDestination)]
@@ -95,7 +97,13 @@ def _of_results(config: Config) -> Config:
         for s in config.streams
     ]
     return msgspec.structs.replace(
-        config, store=None, tap=tap, send=send, streams=streams, discovery=None
+        config,
+        store=None,
+        tap=tap,
+        send=send,
+        streams=streams,
+        discovery=None,
+        cluster=ClusterConfig(),
     )
 
 

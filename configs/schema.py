@@ -34,6 +34,7 @@ from configs.outputs import (
     StoreConfig,
     TapConfig,
 )
+from configs.processes import ClusterConfig
 from configs.signals import SignalConfig
 from operators.align import AlignConfig
 from operators.bridge.bridge_config import BridgeConfig, LoopConfig
@@ -140,6 +141,9 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         DiscoveryConfig | None,
         Meta(description="Announcement of OSC on the network, and OSCQuery; none by default."),
     ] = None
+    cluster: Annotated[ClusterConfig, Meta(description="Several processes with one run.")] = (
+        ClusterConfig()
+    )
     mode: Annotated[
         RunMode,
         Meta(

@@ -25,6 +25,16 @@ class Place(NamedTuple):
     number: int = 0
     addresses: str = ""
 
+    def all(self) -> list[str]:
+        """Return the addresses by number."""
+        return [address for address in self.addresses.split(";") if address]
+
+    def named(self, number: int) -> str:
+        """Return number and address of a process, for messages."""
+        addresses = self.all()
+        at = f" ({addresses[number]})" if number < len(addresses) else ""
+        return f"process {number}{at}"
+
 
 ALONE = Place()
 

@@ -24,6 +24,8 @@ from typing import TextIO
 from configs.document import ConfigError, one_line, public_text
 from configs.files import Access, write_whole
 from flows.first_pass import FirstPassError, FirstPassStoppedError
+from flows.lifeline import Lifeline
+from flows.meeting import ClusterError, ClusterStoppedError, OtherRunError
 from operators.collect import SharedRigError
 from operators.errors import InUseError, LumenError
 from operators.snapshot import StateRefusedError
@@ -50,6 +52,9 @@ START_REFUSALS = (
     RecordingsError,
     FirstPassError,
     FirstPassStoppedError,
+    ClusterError,
+    ClusterStoppedError,
+    OtherRunError,
     TopicError,
     TopicStoppedError,
 )
@@ -59,6 +64,8 @@ _MAX_KEPT = 1 << 18
 """Kept bytes of a traceback, of a panic, of a line without an end."""
 _MAX_LENGTH = 400
 _PANIC = b"' panicked at "
+_NEWS_S = 2.0
+"""The engine may panic before the loss of another process is known here."""
 _RESTART = "then start the same command again"
 _STORE_CODES = {
     "DiskFull": "no space left on the disk",
@@ -171,7 +178,12 @@ class RunFailedError(LumenError):
 
 
 def report(
-    error: BaseException, folder: Path, access: Access, store: Path | None, panic: bytes = b""
+    error: BaseException,
+    folder: Path,
+    access: Access,
+    store: Path | None,
+    panic: bytes = b"",
+    lost: str = "",
 ) -> RunFailedError:
     """Return an error that ended a run as up to three lines and the exit code.
 
@@ -186,6 +198,8 @@ def report(
         The recovery store.
     panic : bytes
         Output of the engine about its panic.
+    lost : str
+        The loss of another process of the cluster.
     """
     refusal = next((e for e in _chain(error) if isinstance(e, REFUSALS)), None)
     disk = next((e for e in _chain(error) if isinstance(e, OSError) and e.filename), None)
@@ -208,6 +222,9 @@ def report(
     if disk is not None and not _is_station(bug):
         remedy = f"  Make room or see to the rights there, {_RESTART}: {resume}."
         return _failure(1, f"{disk.filename}: {disk.strerror}", ended, remedy)
+    if lost and not _is_station(bug):
+        remedy = f"  All processes of a cluster end together. Start them all again: {resume}."
+        return _failure(1, lost, ended, remedy)
     traceback_file = _kept(error, folder, access, panic)
     remedy = f"  The traceback is in {traceback_file}; please report it with that file."
     return _failure(1, f"a bug: {type(bug).__name__}: {bug}", ended, remedy)
@@ -271,7 +288,7 @@ def watched(
 
 
 def watch_process(
-    folder: Path, access: Access, store: Path | None, shutdown: SignalShutdown
+    folder: Path, access: Access, store: Path | None, shutdown: SignalShutdown, lifeline: Lifeline
 ) -> None:
     """Watch this process to its end, under the engine's own command."""
     watch = FailureWatch(shutdown)
@@ -283,8 +300,10 @@ def watch_process(
         if isinstance(error, KeyboardInterrupt):
             sys.__excepthook__(kind, error, trace)
         else:
-            failure = report(error, folder, access, store, watch.panic)
+            lost = lifeline.lost(_NEWS_S)
+            failure = report(error, folder, access, store, watch.panic, lost)
             print(*failure.lines(), sep="\n", file=sys.stderr)
+        lifeline.failed = True
 
     sys.excepthook = answer
     atexit.register(watch.close)

@@ -34,6 +34,7 @@ from configs.schema import Config
 from flows.cluster import ALONE, Place, place_of_command
 from flows.failure import START_REFUSALS, watch_process
 from flows.first_pass import HEADINGS, hindsight
+from flows.lifeline import Lifeline
 from flows.recovery import of_command
 from flows.stations import AddStation, S, Settings
 from flows.store import Store
@@ -142,8 +143,9 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         loaded = load(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
         output = loaded.config.output
         keep, folder = of_command()
+        lifeline = Lifeline()
         if is_engine_command():
-            watch_process(Path(output.dir), ACCESS[output.mode], folder, shutdown)
+            watch_process(Path(output.dir), ACCESS[output.mode], folder, shutdown, lifeline)
         place = place_of_command()
         store = Store(folder, place.addresses, output.parts) if folder is not None else None
         if store is not None:
@@ -151,7 +153,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         followers = followed(loaded.config) if place.number == 0 else []
         for follower in followers:
             atexit.register(follower.finish, clean=False)
-        return build(
+        dataflow = build(
             loaded,
             shutdown,
             progress=progress,
@@ -160,6 +162,10 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
             place=place,
             followers=followers,
         )
+        if len(place.all()) > 1:
+            lifeline.join(place, loaded, shutdown)
+            atexit.register(lifeline.close)
+        return dataflow
     except START_REFUSALS as error:
         print(*error.lines(), sep="\n", file=sys.stderr)
         raise SystemExit(error.exit_code) from error

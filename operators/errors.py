@@ -46,6 +46,9 @@
     ├── FirstPassError              the first of two passes failed (flows.first_pass)
     ├── TopicStoppedError           a stop before a topic was there (sources.kafka.faults)
     ├── FirstPassStoppedError       a stop during the first of two passes (flows.first_pass)
+    ├── ClusterError                a cluster that is not complete (flows.meeting)
+    ├── ClusterStoppedError         a stop before it was complete (flows.meeting)
+    ├── OtherRunError               processes with different configurations (flows.meeting)
     ├── RunFailedError              an error ended a run (flows.failure)
     └── ToolError                   a command or an external program (ops)
         ├── RunError                a child run of `lumen verify`; also RuntimeError

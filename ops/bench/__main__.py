@@ -49,6 +49,17 @@ BENCHES = (
         "Asked of two over one, 32 rigs evenly dealt: 1.8, goal 1.9; equal bytes.",
     ),
     Bench(
+        "scale_out", "Many rigs: one process, two shards, a cluster of two",
+        ("scale_out", "--rigs", "32", "--events", "7500000"),
+        "Asked of one over the busier of two: shards 1.9, cluster 1.8; equal bytes. Needs the broker "
+        "of developers; with `--files` none.", True,
+    ),
+    Bench(
+        "many_rigs", "A thousand rigs, ten thousand",
+        ("scale_out", "--rigs", "1000", "--events", "11400000", "--batch-lines", "65536"),
+        "Goal: 1,000 rigs of 190 events/s in real time on one core, in catch-up.", True,
+    ),
+    Bench(
         "compiled_loops", "The compiled loops and their Python forms", ("compiled_loops",),
         "Asked of all together: 20 % of a replay. Bytes are equal.",
     ),

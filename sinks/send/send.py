@@ -48,6 +48,10 @@ class Mapped(Protocol):
     """A destination with expressions."""
 
     @property
+    def name(self) -> str:
+        """Name of the destination."""
+
+    @property
     def map(self) -> dict[str, str]:
         """Expression for each value."""
 

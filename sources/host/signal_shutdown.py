@@ -103,14 +103,18 @@ class SignalShutdown(Shutdown):
             raise KeyboardInterrupt
         self._aborting = True
         self._write("a second Ctrl-C: this run is aborted, and its results end where they are")
-        last = threading.Timer(ABORT_S, os._exit, (_INTERRUPTED,))
+        self.end(_INTERRUPTED)
+
+    def end(self, code: int) -> None:
+        """End the process within a second, after the actions registered with `at_abort`."""
+        last = threading.Timer(ABORT_S, os._exit, (code,))
         last.daemon = True
         last.start()
         for act in self._at_abort:
             with suppress(Exception):
                 act()
         stderr.drain(_LAST_LINES_S)
-        os._exit(_INTERRUPTED)
+        os._exit(code)
 
 
 class _Detached:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from configs.connectors.kafka import numbers
 from configs.load import load
 from configs.schema import Config
 from ops.services import rollout
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 SERVICES = ROOT / "ops" / "services"
 KUBERNETES = SERVICES / "kubernetes"
 FETCHED = ROOT / ".manifests"
-FOLDERS = ("base", "overlays/cluster", "overlays/argo")
+FOLDERS = ("base", "overlays/cluster", "overlays/shards", "overlays/argo")
 ARGO = ("Rollout", "AnalysisTemplate")
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 needs_manifests = pytest.mark.skipif(
@@ -149,32 +150,60 @@ def test_the_network_is_open_to_prometheus_users_and_senders_alone() -> None:
 
 
 @needs_manifests
-def test_the_cluster_has_as_many_addresses_and_parts_as_pods() -> None:
+def test_the_cluster_has_as_many_addresses_as_pods_and_parts_for_more() -> None:
     objects = built(KUBERNETES / "overlays/cluster")
     stated = of_kind(objects, "StatefulSet")["spec"]
     arguments = stated["template"]["spec"]["containers"][0]["args"]
     addresses = arguments[arguments.index("-a") + 1].split(";")
     parts = yaml.safe_load(of_kind(objects, "ConfigMap")["data"]["main.yaml"])["output"]["parts"]
-    assert len(addresses) == stated["replicas"] == parts
+    assert len(addresses) == stated["replicas"] <= parts
+    assert arguments[arguments.index("-r") + 1] == "state"
     assert arguments[arguments.index("-i") + 1] == "$(SHARD)"
     (name,) = {address.partition(".")[2].partition(".")[0] for address in addresses}
-    assert name == of_kind(objects, "Service")["metadata"]["name"]
+    service = of_kind(objects, "Service")
+    assert name == service["metadata"]["name"]
+    assert service["spec"]["publishNotReadyAddresses"]  # pods meet before they are ready
 
 
-def test_the_configurations_of_the_manifests_are_sound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@needs_manifests
+def test_each_pod_of_the_cluster_is_probed_at_its_own_port_and_has_time_to_meet(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("SHARD", "1")
+    objects = built(KUBERNETES / "overlays/cluster")
+    (container,) = of_kind(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    config = yaml.safe_load(of_kind(objects, "ConfigMap")["data"]["main.yaml"])
+    start = container["startupProbe"]
+    assert start["periodSeconds"] * start["failureThreshold"] > config["cluster"]["wait_s"]
+    for probe, path in (("startup", "healthz"), ("liveness", "healthz"), ("readiness", "readyz")):
+        stated = container[f"{probe}Probe"]
+        assert "httpGet" not in stated
+        *_, code = stated["exec"]["command"]
+        asked: list[str] = []
+        text = code.replace("u.urlopen", "asked.append").replace(", timeout=3", "")
+        exec(text, {"asked": asked})
+        assert asked == [f"http://127.0.0.1:9320/{path}"]
+
+
+@needs_manifests
+def test_each_shard_reads_the_partition_of_its_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = of_kind(built(KUBERNETES / "overlays/shards"), "StatefulSet")["spec"]
+    for number in range(stated["replicas"]):
+        monkeypatch.setenv("SHARD", str(number))
+        config = load(KUBERNETES / "overlays/shards/main.yaml").config
+        assert config.topic is not None
+        assert numbers(config.topic.partitions, stated["replicas"]) == [number]
+        check_pages(config)
+
+
+def test_the_configurations_of_the_manifests_are_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARD", "3")
     config = load(KUBERNETES / "base" / "main.yaml").config
     assert config.rig == "stage-3"
     check_pages(config)
-    recordings = ROOT / "configs" / "recordings" / "rehearsal.ndjson.gz"
-    text = (KUBERNETES / "overlays/cluster/main.yaml").read_text()
-    for name in ("left", "right"):
-        shutil.copy(recordings, tmp_path / f"{name}.ndjson.gz")
-    path = tmp_path / "main.yaml"
-    path.write_text(text.replace("/recordings/", f"{tmp_path}/").replace(".zst", ".gz"))
-    check_pages(load(path).config)
+    config = load(KUBERNETES / "overlays/cluster/main.yaml").config
+    assert config.topic is not None and config.output.parts >= 2
+    check_pages(config)
 
 
 def check_pages(config: Config) -> None:
