@@ -29,6 +29,7 @@
     │   ├── ChaosError              a fault that cannot be applied (ops.cli.chaos)
     │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)
     │   ├── CutError                an MCAP file; also ValueError (sources.mcap.records)
+    │   ├── InletError              an LSL stream; also OSError (sources.lsl.stream_inlet)
     │   ├── RefusedError            a JSON event; also ValueError (sources.events.json_event)
     │   ├── UnknownRigError         no such rig; also ValueError (sinks.exporter.api.history_pages)
     │   └── StoppedError            a stop during a request (sources.ure.http_get)

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from sinks.processes import pipes
 from sinks.processes.pipes import PipeReader, PipeWriter
-from sinks.send import pipes
 from tests.support.waiting import until
 
 FORMS = pytest.mark.parametrize("in_threads", [False, True])

@@ -362,7 +362,7 @@ def test_findings_that_were_under_way_come_first_on_the_next_connection() -> Non
 def test_a_replay_at_speed_0_publishes_nothing() -> None:
     house = MqttDestination(name="house", broker="mqtt://127.0.0.1:9")
     live = msgspec.structs.replace(CONFIG, send=[house])
-    assert packet_senders(live) is not None
+    assert packet_senders(live, float) is not None
     files = [{"name": "a", "type": "file", "path": "x.ndjson"}]
     replay = msgspec.convert({**msgspec.to_builtins(live), "streams": files}, Config)
-    assert packet_senders(replay) is None
+    assert packet_senders(replay, float) is None
