@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET
 
 from configs.inert import inert
+from operators.errors import SourceError
 from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import BRIDGE_COMMANDS, BridgeCommand, Reason
 from sources.delimited.dialect import PER_SECOND
@@ -44,7 +45,7 @@ _encoder, _LOST = msgspec.json.Encoder(), msgspec.json.Decoder(UnreadLine)
 _Form = EventForm | TickForm | ControlForm | UnreadForm
 
 
-class _BadRowError(Exception):
+class _BadRowError(SourceError):
     def __init__(self, reason: Reason) -> None:
         self.reason: Reason = reason
 
