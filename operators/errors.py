@@ -35,6 +35,7 @@
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
     ├── SecretError                 a file without a password or token (configs.secrets)
     ├── AwayError                   a history that does not answer now (sinks.history.back_end)
+    ├── ClusterAwayError            brokers that do not answer now (sinks.kafka.producer)
     ├── QueryEndedError             a query beyond its limit (sinks.history.back_end)
     ├── QuestionError               a question to a history (sinks.history.questions)
     ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)

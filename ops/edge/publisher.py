@@ -24,6 +24,7 @@ from pathlib import Path
 from configs.files import PRIVATE, Access
 from configs.inert import inert
 from configs.kafka_cluster import TapTopic
+from operators.errors import ToolError
 from operators.rig_partition import partition_of
 from ops.edge.blocks import BlockCutter, BlockGroup, TopicBlock
 from ops.edge.sent_place import SentPlace, begun, place_of, place_path, save
@@ -42,11 +43,11 @@ _ANSWER_S = 3.0
 _RETRY_S = (0.5, 5.0)
 
 
-class _EndedError(Exception):
+class _EndedError(ToolError):
     """The rest is left for the next process."""
 
 
-class _GapError(Exception):
+class _GapError(ToolError):
     """The segment that is to be read was deleted."""
 
 

@@ -308,7 +308,8 @@ BAD = {
     ),
     "an empty map": (send(f"map: {HERE}{{}}"), "nothing to send, expected at least one address"),
     "a destination of no known type": (
-        f"send: [{{name: m, type: {HERE}udp, to: x, map: {{/x: pulse}}}}]", "one of kafka, lsl, midi, mqtt, osc"
+        f"send: [{{name: m, type: {HERE}udp, to: x, map: {{/x: pulse}}}}]",
+        "one of kafka, lsl, midi, mqtt, osc",
     ),
     "two destinations of one name": (
         send("map: {/x: pulse}") + f'''
