@@ -22,8 +22,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ops.bench.kill_points import MODULE, configuration
-from ops.cli.verify import replay
-from ops.runs.engine_run import command, digests, run, write_config
+from ops.cli.verify import command, digests, replay, run, write_config
 from ops.text.table import table
 
 MAX_LINES = 4

@@ -27,8 +27,8 @@ import msgspec
 from configs.outputs import StoreConfig
 from configs.schema import Config
 from ops.bench.kill_points import MODULE, configuration
+from ops.cli.verify import command, write_config
 from ops.results.folder import run_json
-from ops.runs.engine_run import command, write_config
 from ops.text.table import table
 from sinks.files.jsonl import Segments
 from sinks.files.progress import Final, RigFiles, taken_of

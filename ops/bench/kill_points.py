@@ -23,8 +23,7 @@ import msgspec
 
 from configs.load import load
 from configs.schema import Config
-from ops.cli.verify import replay
-from ops.runs.engine_run import command, digests, run, write_config
+from ops.cli.verify import command, digests, replay, run, write_config
 from ops.simulate.recording import make, write
 from ops.simulate.scenario import Scenario, Sensor
 from ops.text.table import table

@@ -25,8 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.engine import route
+from ops.cli.verify import cluster, command, digests
 from ops.results.folder import run_json
-from ops.runs.engine_run import cluster, command, digests
 
 BEGIN = 1_700_000_000.0
 RATES_HZ = (20.0, 25.0, 31.7, 50.0, 64.0)

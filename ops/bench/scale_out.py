@@ -28,8 +28,8 @@ from typing import NamedTuple
 
 from operators.engine import route
 from operators.rig_partition import partition_of
+from ops.cli.verify import command, make_store
 from ops.results.folder import run_json
-from ops.runs.engine_run import command, make_store
 from ops.scale_out.field import Field, even_names
 from ops.scale_out.proof import (
     PARTITIONS,

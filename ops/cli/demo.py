@@ -18,13 +18,13 @@ from configs.shipped import shipped
 from flows.run import execute
 from operators.types import F64, Bool
 from ops.cli import report
+from ops.cli.verify import write_config
 from ops.evaluate import truth
 from ops.evaluate.truth import Truth
 from ops.results import summary
 from ops.results.folder import Results, rigs
 from ops.results.lines import TickLine
 from ops.results.summary import Moment
-from ops.runs.engine_run import write_config
 from ops.text.table import number, table, with_sd
 
 CONFIG = Path("configs/fusion.yaml")

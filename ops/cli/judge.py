@@ -16,8 +16,8 @@ from configs.load import load
 from configs.thresholds import THRESHOLDS
 from flows.run import execute
 from ops.cli.state_client import URL, NoAnswerError, ask
+from ops.cli.verify import write_config
 from ops.results.folder import Results
-from ops.runs.engine_run import write_config
 from ops.text.table import number, table
 
 JUDGED = ("phase_diff", "sync_quality", "entropy_ratio")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.extras import missing
+from ops.cli.verify import RunError, written
 from ops.fakes import kafka_broker
-from ops.runs.engine_run import RunError, written
 from ops.scale_out.field import (
     Field,
     configuration,

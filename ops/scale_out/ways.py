@@ -21,8 +21,8 @@ from pathlib import Path
 
 import msgspec
 
+from ops.cli.verify import PROMISED, RunError, cluster, command, make_store, written
 from ops.results.folder import rig_folders, run_json
-from ops.runs.engine_run import PROMISED, RunError, cluster, command, make_store, written
 from sinks.files.jsonl import segments_of
 
 _POLL_S = 0.002

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.bench.kill_points import Point, attempt, configuration
-from ops.cli.verify import replay
-from ops.runs.engine_run import digests, write_config
+from ops.cli.verify import digests, replay, write_config
 
 
 @pytest.fixture(scope="module")

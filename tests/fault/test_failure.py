@@ -10,7 +10,7 @@ import pytest
 from configs.files import PRIVATE
 from flows.failure import FailureWatch, report
 from ops.bench.kill_points import configuration
-from ops.runs.engine_run import digests, write_config
+from ops.cli.verify import digests, write_config
 from sources.host.signal_shutdown import SignalShutdown
 from sources.recordings.recording import UnusableError
 

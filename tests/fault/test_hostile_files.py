@@ -16,7 +16,7 @@ from configs.outputs import TapConfig
 from ops.bench.hostile_files import attack
 from ops.bench.kill_points import configuration
 from ops.cli.guess.config import derive
-from ops.runs.engine_run import write_config
+from ops.cli.verify import write_config
 from sinks.files.folder import LOCK, RUN, Folder, FolderError
 from sources.recordings.recording import UnusableError
 from sources.replay import RecordingsError, preflight

@@ -16,7 +16,7 @@ import pytest
 from flows.store import LOCK, MAKING, Store, StoreError
 from operators.snapshot import encode_state, pickled_bytes, seal
 from ops.bench.kill_points import configuration
-from ops.runs.engine_run import digests, write_config
+from ops.cli.verify import digests, write_config
 
 ROOT = Path(__file__).parents[2]
 PART = "part-0.sqlite3"

@@ -19,8 +19,8 @@ from flows.run import execute
 from operators.errors import LumenError
 from ops.bench.history_kills import differences, follower_kills, one_run
 from ops.bench.kill_points import configuration
+from ops.cli.verify import digests, write_config
 from ops.results.folder import run_json
-from ops.runs.engine_run import digests, write_config
 from sinks.files.progress import LATER, taken_of
 from tests.support.waiting import until
 

@@ -17,9 +17,9 @@ from flows.run import execute
 from operators.errors import LumenError
 from ops.bench.history_kills import differences
 from ops.bench.kill_points import configuration
+from ops.cli.verify import digests, write_config
 from ops.fakes.postgres_server import ESCAPED, PASSWORD, PostgresServer
 from ops.results.folder import run_json
-from ops.runs.engine_run import digests, write_config
 from sinks.history.back_end import AwayError
 from sinks.history.follower import Follower, FollowSettings
 from sinks.history.migration import migrate

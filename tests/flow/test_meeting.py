@@ -15,8 +15,8 @@ from flows.cluster import Place
 from flows.cluster_link import LinkLine, split_address
 from flows.lifeline import Lifeline
 from flows.meeting import STOPPED, ClusterError, ClusterStoppedError, Meeting, OtherRunError
+from ops.cli.verify import cluster, command, make_store, written
 from ops.fakes.ports import free_port
-from ops.runs.engine_run import cluster, command, make_store, written
 from sources.host.shutdown import Shutdown
 from tests.flow.test_processes import configured, recordings
 from tests.support.waiting import HUNG_S, until

@@ -21,10 +21,10 @@ from configs.load import load
 from flows.run import execute
 from operators.rig_partition import partition_of
 from ops.bench.kill_points import MODULE, command, configuration
+from ops.cli.verify import digests, write_config
 from ops.fakes.kafka_broker import KafkaBroker, program, serving
 from ops.fakes.ports import free_port
 from ops.fakes.tcp_relay import TcpRelay
-from ops.runs.engine_run import digests, write_config
 from sinks.files.jsonl import segments_of
 from sinks.files.progress import LATER
 from sinks.files.readers import report_name, sent_of

@@ -16,13 +16,13 @@ from configs.load import load
 from flows.first_pass import FirstPassError
 from flows.run import execute
 from ops.__main__ import main
+from ops.cli.verify import digests, write_config
 from ops.evaluate import truth
 from ops.evaluate.experiment import config
 from ops.report.methods import methods
 from ops.report.model import story
 from ops.report.verdict import verdict
 from ops.results.folder import rigs, run_json
-from ops.runs.engine_run import digests, write_config
 from ops.simulate.recording import START, make, write
 from ops.simulate.scenario import Scenario, Sensor, laboratory
 from sinks.files.folder import HINDSIGHT, LOCK

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.run import PAUSED, STOPPED, execute
+from ops.cli.verify import digests
 from ops.results.folder import run_json
-from ops.runs.engine_run import digests
 from ops.simulate.recording import make
 from ops.simulate.scenario import studio
 from tests.support.waiting import until

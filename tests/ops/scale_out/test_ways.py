@@ -10,9 +10,9 @@ import pytest
 from operators.engine import route
 from operators.rig_partition import partition_of
 from ops.__main__ import main
+from ops.cli.verify import RunError
 from ops.fakes import kafka_broker
 from ops.results.folder import run_json
-from ops.runs.engine_run import RunError
 from ops.scale_out import proof as proofs
 from ops.scale_out.field import Field, even_names, ranges
 from ops.scale_out.proof import (

@@ -13,8 +13,8 @@ import pytest
 from configs.load import load
 from ops.bench.kill_points import configuration
 from ops.bench.osc_fuzz import message
+from ops.cli.verify import command, run, write_config
 from ops.fakes.ports import free_port
-from ops.runs.engine_run import command, run, write_config
 from ops.snapshots import drill as module
 from ops.snapshots.drill import copy_for_drill, rehearse_flow
 from ops.snapshots.faults import SnapshotFailedError

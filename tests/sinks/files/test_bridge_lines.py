@@ -15,8 +15,8 @@ from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
 from operators.bridge.bridge_config import BridgeConfig
 from operators.lines import BridgeFrame
+from ops.cli.verify import digests
 from ops.results.folder import Results
-from ops.runs.engine_run import digests
 from sinks.files.folder import Folder
 from sinks.files.jsonl import segments_of
 from sinks.output import Output, OutputPartition

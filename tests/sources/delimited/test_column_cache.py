@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ops.__main__ import main
-from ops.runs.engine_run import digests
+from ops.cli.verify import digests
 from sources.delimited import TableDecoder
 from sources.delimited import column_cache as remembered
 from sources.opening import reader_at

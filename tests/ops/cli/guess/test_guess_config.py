@@ -8,7 +8,7 @@ import pytest
 from configs.load import load
 from ops.__main__ import main
 from ops.cli.guess.config import derive, signals
-from ops.runs.engine_run import digests
+from ops.cli.verify import digests
 from ops.simulate.recording import make
 from ops.simulate.scenario import studio
 from sources.replay import RecordingsError

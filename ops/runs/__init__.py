@@ -1,1 +1,0 @@
-"""Runs in processes of their own."""
