@@ -51,8 +51,8 @@ BENCHES = (
     Bench(
         "scale_out", "Many rigs: one process, two shards, a cluster of two",
         ("scale_out", "--rigs", "32", "--events", "7500000"),
-        "Asked of one over the busier of two: shards 1.9, cluster 1.8; equal bytes. Needs the broker "
-        "of developers; with `--files` none.", True,
+        "Asked of one over the busier of two: shards 1.9, cluster 1.8; equal bytes. Needs the "
+        "broker of developers; with `--files` none.", True,
     ),
     Bench(
         "many_rigs", "A thousand rigs, ten thousand",

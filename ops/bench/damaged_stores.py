@@ -22,7 +22,8 @@ from contextlib import closing
 from pathlib import Path
 
 from ops.bench.kill_points import MODULE, configuration
-from ops.cli.verify import command, digests, replay, run, write_config
+from ops.cli.verify import digests, replay, run, write_config
+from ops.engine_runs import command
 from ops.text.table import table
 
 MAX_LINES = 4

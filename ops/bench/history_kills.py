@@ -27,7 +27,8 @@ import msgspec
 from configs.outputs import StoreConfig
 from configs.schema import Config
 from ops.bench.kill_points import MODULE, configuration
-from ops.cli.verify import command, write_config
+from ops.cli.verify import write_config
+from ops.engine_runs import command
 from ops.results.folder import run_json
 from ops.text.table import table
 from sinks.files.jsonl import Segments

@@ -23,7 +23,8 @@ import msgspec
 
 from configs.load import load
 from configs.schema import Config
-from ops.cli.verify import command, digests, replay, run, write_config
+from ops.cli.verify import digests, replay, run, write_config
+from ops.engine_runs import command
 from ops.simulate.recording import make, write
 from ops.simulate.scenario import Scenario, Sensor
 from ops.text.table import table

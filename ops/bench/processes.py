@@ -25,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.engine import route
-from ops.cli.verify import cluster, command, digests
+from ops.cli.verify import digests
+from ops.engine_runs import cluster, command
 from ops.results.folder import run_json
 
 BEGIN = 1_700_000_000.0

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from operators.engine import route
 from operators.rig_partition import partition_of
-from ops.cli.verify import command, make_store
+from ops.engine_runs import command, make_store
 from ops.results.folder import run_json
 from ops.scale_out.field import Field, even_names
 from ops.scale_out.proof import (

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,18 +29,16 @@ from configs.inputs import FileStream
 from configs.load import load
 from configs.outputs import StoreConfig
 from configs.schema import Config
-from operators.errors import ToolError
 from operators.settings.groups import FAILOVER
 from ops.cli.excerpt import excerpt
 from ops.cli.run import add_mode, remark
-from ops.fakes.ports import free_port
+from ops.engine_runs import PROMISED, RunError, cluster, command, make_store, written
 from ops.results.folder import rig_folders, run_json
 from ops.results.lines import LineReader, Timed
 from ops.text.table import table
 from sinks.files.folder import LOCK
 from sinks.files.jsonl import segments_of
 
-PROMISED = ("fused", "sync", "evidence", "dead", "markers", "bridge")
 SLOW_WALL_S = 15.0
 """Longest run at a given speed (s); longer recordings are cut to an excerpt."""
 FIRST_PASS = 0.3
@@ -139,26 +136,6 @@ def digests(out: Path) -> dict[str, str]:
     return found
 
 
-def command(config: Path, store: Path | None = None, module: str = "flows.fusion") -> list[str]:
-    """Return the command that runs a configuration, with a snapshot after each batch."""
-    recovery = [] if store is None else ["-r", str(store), "-s", "0", "-b", "0"]
-    target = f"{module}:flow({str(config)!r})"
-    return [sys.executable, "-m", "bytewax.run", target, *recovery]
-
-
-def make_store(store: Path) -> Path:
-    """Create an empty recovery store, accessible by its owner only."""
-    from bytewax.recovery import init_db_dir
-
-    store.mkdir(mode=0o700)
-    init_db_dir(store, 1)
-    return store
-
-
-class RunError(ToolError, RuntimeError):
-    """A failed run, with the end of its standard error."""
-
-
 def run(argv: Sequence[str], codes: Sequence[int] = (0,), **environ: str) -> int:
     """Run a command without output and return its exit code.
 
@@ -202,12 +179,6 @@ def in_processes(name: str, config: Path, out: Path, processes: int) -> VerifyRe
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(run, commands))
     return VerifyResult.read(name, out, start)
-
-
-def cluster(argv: Sequence[str], processes: int) -> list[list[str]]:
-    """Return the command of each process of a cluster on this machine."""
-    addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(processes))
-    return [[*argv, "-i", str(number), "-a", addresses] for number in range(processes)]
 
 
 def in_threads(name: str, config: Path, out: Path, workers: int) -> VerifyResult:
@@ -271,17 +242,6 @@ def in_first_pass(out: Path, seconds: float) -> Callable[[], bool]:
         return bool(began) and time.monotonic() - began[0] >= seconds
 
     return reached
-
-
-def written(out: Path) -> int:
-    """Return the number of bytes of lines so far."""
-    total = 0
-    for folder, _, names in os.walk(out):  # a started run may remove folders meanwhile
-        for name in names:
-            if name.endswith(".jsonl"):
-                with suppress(FileNotFoundError):
-                    total += Path(folder, name).stat().st_size
-    return total
 
 
 def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[VerifyResult]]:

@@ -73,6 +73,11 @@ class Assumed(NamedTuple):
     max_rigs: int = 16_384
 
 
+MEASURED = Measured(190.7, 8.80, 130.3, 64, 758_354, 4.16e6, 2_914)
+"""1,000 rigs of five streams from a topic; `ops/docs/SCALE.md` has the run."""
+ASSUMED = Assumed()
+
+
 class FieldOnPaper(NamedTuple):
     """A field of rigs: its size in all respects."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.extras import missing
-from ops.cli.verify import RunError, written
+from ops.engine_runs import RunError, written
 from ops.fakes import kafka_broker
 from ops.scale_out.field import (
     Field,

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from ops.cli.verify import PROMISED, RunError, cluster, command, make_store, written
+from ops.engine_runs import PROMISED, RunError, cluster, command, make_store, written
 from ops.results.folder import rig_folders, run_json
 from sinks.files.jsonl import segments_of
 

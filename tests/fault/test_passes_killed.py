@@ -12,7 +12,8 @@ from configs.load import load
 from configs.schema import Config
 from ops.__main__ import main
 from ops.bench.kill_points import MODULE, Point, attempt
-from ops.cli.verify import VerifyResult, command, digests, make_store, replay, run, write_config
+from ops.cli.verify import VerifyResult, digests, replay, run, write_config
+from ops.engine_runs import command, make_store
 from ops.simulate.recording import make, write
 from ops.simulate.scenario import Scenario, Sensor
 from sinks.files.folder import HINDSIGHT

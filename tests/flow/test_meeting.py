@@ -15,7 +15,7 @@ from flows.cluster import Place
 from flows.cluster_link import LinkLine, split_address
 from flows.lifeline import Lifeline
 from flows.meeting import STOPPED, ClusterError, ClusterStoppedError, Meeting, OtherRunError
-from ops.cli.verify import cluster, command, make_store, written
+from ops.engine_runs import cluster, command, make_store, written
 from ops.fakes.ports import free_port
 from sources.host.shutdown import Shutdown
 from tests.flow.test_processes import configured, recordings

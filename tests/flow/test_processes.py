@@ -22,7 +22,7 @@ from flows.store import Store, StoreError
 from operators.collect import Collect
 from operators.engine import route
 from ops.__main__ import main
-from ops.cli.verify import cluster, command, make_store, written
+from ops.engine_runs import cluster, command, make_store, written
 from ops.results import open as results
 from ops.results.folder import rig_folders, run_json
 from ops.results.summary import summary

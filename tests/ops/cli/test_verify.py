@@ -11,7 +11,8 @@ from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
 from operators.collect import CollectConfig
 from ops.cli.excerpt import excerpt
-from ops.cli.verify import digests, write_config, written
+from ops.cli.verify import digests, write_config
+from ops.engine_runs import written
 
 
 def config(folder: Path, path: Path, **more) -> Config:

@@ -10,7 +10,7 @@ import pytest
 from operators.engine import route
 from operators.rig_partition import partition_of
 from ops.__main__ import main
-from ops.cli.verify import RunError
+from ops.engine_runs import RunError
 from ops.fakes import kafka_broker
 from ops.results.folder import run_json
 from ops.scale_out import proof as proofs

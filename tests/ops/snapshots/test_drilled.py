@@ -13,7 +13,8 @@ import pytest
 from configs.load import load
 from ops.bench.kill_points import configuration
 from ops.bench.osc_fuzz import message
-from ops.cli.verify import command, run, write_config
+from ops.cli.verify import run, write_config
+from ops.engine_runs import command
 from ops.fakes.ports import free_port
 from ops.snapshots import drill as module
 from ops.snapshots.drill import copy_for_drill, rehearse_flow
