@@ -85,8 +85,8 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
 def _of_results(config: Config) -> Config:
     """Return a configuration without what may be added to a run that goes on.
 
-    The history, the wait for a cluster, the topics of Kafka, the access to them and discovery are no
-    part of the results.
+    History, wait for a cluster, topics of Kafka, access to them and discovery are no part of the
+    results.
     """
     tap = config.tap and msgspec.structs.replace(config.tap, kafka=None)
     send = [each for each in config.send if not isinstance(each, KafkaDestination)]
