@@ -30,7 +30,7 @@ from operators.engine import route
 from operators.rig_partition import partition_of
 from ops.engine_runs import command, make_store
 from ops.results.folder import run_json
-from ops.scale_out.field import Field, even_names
+from ops.scale_out.field import RigField, even_names
 from ops.scale_out.proof import (
     PARTITIONS,
     PROCESSES,
@@ -46,7 +46,7 @@ EVEN_RIGS = 100
 SHORTEST_S = 3.0
 
 
-class Course(NamedTuple):
+class ProcessRun(NamedTuple):
     """One run of a way: events, wall time, CPU by process net of start-up, memory, its hash."""
 
     name: str
@@ -74,7 +74,7 @@ def largest_shares(names: Sequence[str]) -> tuple[float, float]:
 
 def start_up(folder: Path) -> float:
     """Return the CPU time of a run over one second of a rig (s)."""
-    made = Field(names_of(1), PARTITIONS, 1.0)
+    made = RigField(names_of(1), PARTITIONS, 1.0)
     folder.mkdir()
     way = ways_over_files(folder, made)[0]
     found = [spent(way)[0][0].cpu_s for _ in range(3)]
@@ -82,7 +82,7 @@ def start_up(folder: Path) -> float:
     return statistics.median(found)
 
 
-def measured(way: Way, start_s: float) -> Course:
+def measured(way: Way, start_s: float) -> ProcessRun:
     """Run a way, check it, and remove its results."""
     costs, wall = spent(way)
     outs = way.outs()
@@ -90,7 +90,7 @@ def measured(way: Way, start_s: float) -> Course:
         raise RuntimeError(f"{way.name}: the account of {wrong[0]} does not balance")
     events = sum(run_json(out)["account"]["total"]["received"] for out in outs)
     net = tuple(max(cost.cpu_s - start_s, 0.0) for cost in costs)
-    course = Course(way.name, events, wall, net, max(c.peak_mib for c in costs),
+    course = ProcessRun(way.name, events, wall, net, max(c.peak_mib for c in costs),
                     whole(rig_digests(outs)))  # fmt: skip
     for out in outs:
         shutil.rmtree(out)
@@ -113,7 +113,7 @@ def report(rigs: int, args: argparse.Namespace) -> Iterator[str]:
     """Yield the lines of one number of rigs."""
     names = names_of(rigs)
     seconds = max(args.events / (RATE_HZ * rigs), SHORTEST_S)
-    made = Field(names, PARTITIONS, seconds, patterns=8)
+    made = RigField(names, PARTITIONS, seconds, patterns=8)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         start_s = start_up(folder / "start")

@@ -72,7 +72,7 @@ def even_names(rigs: int, partitions: int, processes: int = 1) -> list[str]:
 
 
 @dataclass
-class Field:
+class RigField:
     """Rigs and their messages.
 
     Attributes

@@ -1,8 +1,8 @@
 """Rigs on paper: processes, partitions, messages and storage of a field, from measured figures.
 
-Measured are the figures of one process (`Measured`). The deal of rigs to partitions is simulated:
-each rig is in a partition by a hash, and a process has as many partitions as any other. What is
-assumed of brokers and disks (`Assumed`) was measured by nobody here.
+The figures of one process are measured (`ProcessFigures`). The deal of rigs to partitions is
+simulated: each rig is in a partition by a hash, and a process has as many partitions as any other.
+`Assumed` has the figures of brokers and disks that were measured by nobody here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TRIALS = 20
 _DAY_S = 86_400
 
 
-class Measured(NamedTuple):
+class ProcessFigures(NamedTuple):
     """Figures of one process that reads a topic in catch-up.
 
     Attributes
@@ -73,7 +73,7 @@ class Assumed(NamedTuple):
     max_rigs: int = 16_384
 
 
-MEASURED = Measured(190.7, 8.80, 130.3, 64, 758_354, 4.16e6, 2_914)
+MEASURED = ProcessFigures(190.7, 8.80, 130.3, 64, 758_354, 4.16e6, 2_914)
 """1,000 rigs of five streams from a topic; `ops/docs/SCALE.md` has the run."""
 ASSUMED = Assumed()
 
@@ -104,7 +104,7 @@ def largest_load(rigs: int, processes: int, partitions_each: int, seed: int = 0)
     return float(loads.max(axis=1).mean() * processes / rigs)
 
 
-def on_paper(rigs: int, measured: Measured, assumed: Assumed) -> FieldOnPaper:
+def on_paper(rigs: int, measured: ProcessFigures, assumed: Assumed) -> FieldOnPaper:
     """Return the size of a field; the busiest process stays within `fill` and `max_rigs`."""
     events_s = rigs * measured.rate_hz
     cores = events_s * measured.event_us * 1e-6
@@ -131,7 +131,7 @@ def on_paper(rigs: int, measured: Measured, assumed: Assumed) -> FieldOnPaper:
     )
 
 
-def page(measured: Measured, assumed: Assumed) -> str:
+def page(measured: ProcessFigures, assumed: Assumed) -> str:
     """Return the table of the page."""
     fields = [on_paper(rigs, measured, assumed) for rigs in RIGS]
     rows = (

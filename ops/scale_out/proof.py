@@ -18,7 +18,7 @@ from configs.extras import missing
 from ops.engine_runs import RunError, written
 from ops.fakes import kafka_broker
 from ops.scale_out.field import (
-    Field,
+    RigField,
     configuration,
     even_names,
     file_streams,
@@ -45,7 +45,7 @@ class ProofRow(NamedTuple):
 
 
 @contextmanager
-def topic_of(made: Field, brokers: str) -> Iterator[tuple[str, str]]:
+def topic_of(made: RigField, brokers: str) -> Iterator[tuple[str, str]]:
     """Send a field to a new topic; yield brokers and topic, which is deleted at the end.
 
     Raises
@@ -80,7 +80,7 @@ def topic_of(made: Field, brokers: str) -> Iterator[tuple[str, str]]:
 
 
 def ways_of(
-    folder: Path, made: Field, streams: dict[str, Sequence[Sequence[dict[str, object]]]]
+    folder: Path, made: RigField, streams: dict[str, Sequence[Sequence[dict[str, object]]]]
 ) -> Iterator[Way]:
     """Yield ways by name: streams of each shard; a cluster where a name ends in ` cluster`."""
     for name, shards in streams.items():
@@ -95,7 +95,7 @@ def ways_of(
         yield Way(name, configs, processes)
 
 
-def ways_over_files(folder: Path, made: Field) -> list[Way]:
+def ways_over_files(folder: Path, made: RigField) -> list[Way]:
     """Return one process, two shards and a cluster of two over the partitions as files."""
     files = made.write(folder)
     half = len(files) // 2
@@ -114,7 +114,7 @@ def ways_over_files(folder: Path, made: Field) -> list[Way]:
 
 
 def ways_over_topic(
-    folder: Path, made: Field, brokers: str, topic: str, batch_lines: int = 10_000
+    folder: Path, made: RigField, brokers: str, topic: str, batch_lines: int = 10_000
 ) -> list[Way]:
     """Return one process, two shards and a cluster of two over the topic."""
     parts = ranges(made.partitions, PROCESSES)
@@ -166,7 +166,7 @@ def proof(
         There is no broker, or a run failed.
     """
     names = even_names(rigs, PARTITIONS, PROCESSES if rigs >= 2 * PARTITIONS else 1)
-    made = Field(names, PARTITIONS, seconds, patterns=rigs, faults=True)
+    made = RigField(names, PARTITIONS, seconds, patterns=rigs, faults=True)
     with tempfile.TemporaryDirectory(prefix="lumen-verify-") as place:
         folder = Path(place)
         with topic_of(made, brokers) as (address, topic):

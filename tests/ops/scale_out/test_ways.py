@@ -14,7 +14,7 @@ from ops.engine_runs import RunError
 from ops.fakes import kafka_broker
 from ops.results.folder import run_json
 from ops.scale_out import proof as proofs
-from ops.scale_out.field import Field, even_names, ranges
+from ops.scale_out.field import RigField, even_names, ranges
 from ops.scale_out.proof import (
     NO_BROKER,
     PARTITIONS,
@@ -31,8 +31,8 @@ needs_broker = pytest.mark.skipif(kafka_broker.program() is None, reason="no bro
 
 
 @pytest.fixture
-def made() -> Field:
-    return Field(even_names(16, PARTITIONS, PROCESSES), PARTITIONS, 20.0, patterns=2)
+def made() -> RigField:
+    return RigField(even_names(16, PARTITIONS, PROCESSES), PARTITIONS, 20.0, patterns=2)
 
 
 def test_names_deal_evenly_to_partitions_and_processes() -> None:
@@ -48,7 +48,7 @@ def test_ranges_cover_all_partitions_once() -> None:
     assert ranges(4, 4) == ["0-0", "1-1", "2-2", "3-3"]
 
 
-def test_messages_are_whole_lines_of_the_rig_in_its_partition(made: Field) -> None:
+def test_messages_are_whole_lines_of_the_rig_in_its_partition(made: RigField) -> None:
     lines = 0
     for name, partition, block in made.messages():
         rows = [json.loads(line) for line in block.splitlines()]
@@ -58,13 +58,15 @@ def test_messages_are_whole_lines_of_the_rig_in_its_partition(made: Field) -> No
     assert lines == made.lines > 16 * 20 * 150
 
 
-def test_files_in_shards_and_in_a_cluster_have_one_hash_a_rig(tmp_path: Path, made: Field) -> None:
+def test_files_in_shards_and_in_a_cluster_have_one_hash_a_rig(
+    tmp_path: Path, made: RigField
+) -> None:
     rows = [ran(way, tmp_path) for way in ways_over_files(tmp_path, made)]
     assert sorted(rows[0].digests) == sorted(made.names)
     assert [row.digests for row in rows] == [rows[0].digests] * 3
 
 
-def test_a_shard_that_dies_takes_only_its_rigs_along(tmp_path: Path, made: Field) -> None:
+def test_a_shard_that_dies_takes_only_its_rigs_along(tmp_path: Path, made: RigField) -> None:
     one, shards, _ = ways_over_files(tmp_path, made)
     spent(one)
     expected = rig_digests(one.outs())
@@ -75,7 +77,7 @@ def test_a_shard_that_dies_takes_only_its_rigs_along(tmp_path: Path, made: Field
     assert found.items() < expected.items()
 
 
-def test_a_rig_in_two_shards_is_no_proof(tmp_path: Path, made: Field) -> None:
+def test_a_rig_in_two_shards_is_no_proof(tmp_path: Path, made: RigField) -> None:
     one = ways_over_files(tmp_path, made)[0]
     spent(one)
     with pytest.raises(RunError, match="results twice"):
@@ -84,7 +86,7 @@ def test_a_rig_in_two_shards_is_no_proof(tmp_path: Path, made: Field) -> None:
 
 @needs_broker
 def test_a_topic_in_shards_and_in_a_cluster_has_the_hashes_of_its_files(
-    tmp_path: Path, made: Field
+    tmp_path: Path, made: RigField
 ) -> None:
     expected = ran(ways_over_files(tmp_path, made)[0], tmp_path).digests
     with topic_of(made, "") as (address, topic):
