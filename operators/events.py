@@ -16,7 +16,10 @@ from numpy.typing import ArrayLike
 from operators.types import F64, I32, I64, Bool, BridgeCommand, Reason
 
 READING_KEY = "clock_offset"
-"""Key of a two-way reading of a source's clock: [host - source, the largest error of that] (s)."""
+"""Key of a two-way reading of a source's clock: [host - source, the largest error of that] (s).
+
+A single number under this key, as in XDF recordings, is a channel like any other.
+"""
 
 
 class Meta(msgspec.Struct, gc=False):

@@ -27,12 +27,12 @@ from configs.connectors.mqtt import MqttStream
 from configs.connectors.websocket import WebSocketStream
 from configs.inputs import OscStream
 from configs.schema import LiveStream
+from operators.events import READING_KEY
 from ops.fakes.lsl_network import alone, load, outlet
 from ops.fakes.ports import free_port
 from ops.text.table import table
 from sinks.send.destination import packed
 from sinks.send.osc_tcp import slip
-from sources.header.channel_keys import READINGS
 from sources.inbox import Inbox, Message
 from sources.live.live import stream_of
 
@@ -67,7 +67,7 @@ def received(receiver: Any, started: Callable[[], object], wanted: int) -> dict[
         started()
     count, newest = 0, time.monotonic()
     while count < wanted and time.monotonic() < newest + _QUIET_S:
-        found = sum(isinstance(x, Message) and x.key != READINGS for x in inbox.take())
+        found = sum(isinstance(x, Message) and x.key != READING_KEY for x in inbox.take())
         if found:
             count, newest = count + found, time.monotonic()
         time.sleep(0.02)

@@ -24,13 +24,13 @@ from configs.inert import inert, unguarded
 from configs.inputs import MidiStream, OscStream
 from configs.schema import LiveStream
 from operators.errors import ToolError
+from operators.events import READING_KEY
 from ops.cli.guess.announced_services import AnnouncedServices
 from ops.cli.guess.channel_survey import HEAD, ChannelSurvey, shown
 from ops.cli.guess.live_config import BACK, StageGuess, destinations, found, written
 from ops.cli.guess.lsl_streams import LslStreams
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.text.table import table
-from sources.header.channel_keys import READINGS
 from sources.host.host_clock import HostClock
 from sources.host.signal_shutdown import SignalShutdown
 from sources.inbox import FromSource, Inbox, Item, Message, Receiving, StreamChange
@@ -215,7 +215,7 @@ class ListeningPort:
 
     def _put(self, stream: str, item: Item) -> None:
         """Add an event; a single sender to a port has the name of its stream."""
-        if isinstance(item, Message) and item.key == READINGS:
+        if isinstance(item, Message) and item.key == READING_KEY:
             return
         if not isinstance(item, FromSource):
             self.survey.take(stream, item)

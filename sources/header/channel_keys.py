@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from operators.events import READING_KEY
 from operators.limits import MAX_NAME_LENGTH
 
-READINGS = "clock_offset"
-"""Key of the readings of the stream's clock: host - source (s)."""
 _ROOM = 8
 """Characters that stay free for a number."""
 
@@ -37,5 +36,5 @@ def channel_keys(labels: Sequence[str], channels: int) -> tuple[str, ...]:
     channels : int
     """
     every = [*labels[:channels], *[""] * (channels - len(labels))]
-    taken = Counter({READINGS: 1})
+    taken = Counter({READING_KEY: 1})
     return tuple(unique_name(label, taken, f"ch{i + 1}") for i, label in enumerate(every))

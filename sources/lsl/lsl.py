@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from configs.connectors.lsl import LslStream
 from configs.inert import inert
-from sources.header.channel_keys import READINGS
+from operators.events import READING_KEY
 from sources.inbox import Listener, Message
 from sources.lsl.full_buffer import FullBuffer
 from sources.lsl.network import StillThere, ambiguous, resolved
@@ -119,7 +119,7 @@ class LslReceiver(Listener):
 
     def _advise(self, inlet: LslInlet) -> None:
         """Log used channels that the stream has not, and used ones that should be held."""
-        keys = {*inlet.keys, READINGS}
+        keys = {*inlet.keys, READING_KEY}
         if absent := sorted(set(self._used) - keys):
             has = _listed(inlet.keys)
             self._inbox.log(f"{self.name} has no channel {_listed(absent)}; it has {has}")
@@ -171,7 +171,7 @@ class LslReceiver(Listener):
             return False
         rx = self._inbox.host()
         value = reading.offset, reading.error
-        self._inbox.put([Message(rx, READINGS, value, reading.source)])
+        self._inbox.put([Message(rx, READING_KEY, value, reading.source)])
         return True
 
 

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators.events import READING_KEY
 from operators.types import F64, I64, Bool, Reason
-from sources.header.channel_keys import READINGS, channel_keys, unique_name
+from sources.header.channel_keys import channel_keys, unique_name
 from sources.recordings import remarks
 from sources.recordings.spool import Spool, SpoolColumn, Texts, pieces
 from sources.xdf import plausibility
@@ -277,7 +278,7 @@ def _add_readings(out: Placed, name: str, at: F64, offset: F64, good: Bool, spoo
     values = SpoolColumn(spool, "<f8")
     values.add(offset[good][order])
     ts, rx = _column(spool, at[good][order]), _column(spool, host[order])
-    out.tracks.append(XdfStream(name, (READINGS,), ts, rx, values, stamped=True))
+    out.tracks.append(XdfStream(name, (READING_KEY,), ts, rx, values, stamped=True))
 
 
 def _leave_out(

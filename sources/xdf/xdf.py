@@ -35,7 +35,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from operators.errors import SourceError
-from sources.header.channel_keys import READINGS
+from operators.events import READING_KEY
 from sources.recordings.progress import Progress
 from sources.recordings.recording import Mark
 from sources.recordings.spool import Spool, pieces
@@ -188,7 +188,9 @@ def why_not(path: str, recorded: Recorded, fewest: int) -> str | None:
 def numbers_of(recorded: Recorded, fewest: int) -> bool:
     """Whether any channel has more than `fewest` numbers."""
     counts = _counts(recorded)
-    return any(n > fewest for channel, n in counts.items() if not channel.endswith(f":{READINGS}"))
+    return any(
+        n > fewest for channel, n in counts.items() if not channel.endswith(f":{READING_KEY}")
+    )
 
 
 class XdfRecording:
@@ -235,7 +237,7 @@ class XdfRecording:
         except LoadStoppedError:
             # Nothing has been read: a resumed run begins at the same mark.
             self._recorded, is_partial = Recorded(path, Placed(), []), True
-        readings = {f"{t.source}:{READINGS}" for t in self._recorded.tracks if t.stamped}
+        readings = {f"{t.source}:{READING_KEY}" for t in self._recorded.tracks if t.stamped}
         self._unused = frozenset(readings - set(used) if used is not None else ())
         self.size = Path(path).stat().st_size
         self.at = mark.offset if mark else 0

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from configs.inert import inert
-from operators.events import Reject
+from operators.events import READING_KEY, Reject
 from operators.limits import MAX_LINE
 from operators.types import F64, I32, I64, Reason
-from sources.header.channel_keys import READINGS
 from sources.rows.names import REJECT, Names
 from sources.rows.rows import DecodedRows, no_notes
 from sources.xdf.chunks import Span
@@ -112,7 +111,7 @@ class Recorded:
             name[rows] = np.tile(self._numbers(t, names), len(mine))
             ts[mine], rx[mine] = track.ts.read(*span), track.rx.read(*span)
             stamped[mine] = track.stamped
-            if track.stamped and f"{track.source}:{READINGS}" in unused:
+            if track.stamped and f"{track.source}:{READING_KEY}" in unused:
                 rx[mine] = np.nan
             values: Any = track.values.read(*span)
             if isinstance(values, list):

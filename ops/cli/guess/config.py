@@ -12,12 +12,12 @@ from configs.inert import inert, quoted_path
 from configs.inputs import TimeUnit
 from configs.schema import RunMode
 from operators.align import AlignConfig
+from operators.events import READING_KEY
 from ops.cli.guess.agreement import MAX_S, CommonGrid
 from ops.cli.guess.delimited_files import dialects, of_time
 from ops.cli.guess.members import Proposal, held, named, propose
 from ops.cli.guess.survey import MIN_COUNT, RecordedChannel, Survey, span_of, survey
 from ops.cli.guess.yaml_text import yaml_of
-from sources.header.channel_keys import READINGS
 from sources.replay import RecordingsError
 from sources.tape.reader import is_tape
 
@@ -94,7 +94,7 @@ def derive(
     ]
     if not series:
         # Without sampled channels, the held ones are fused.
-        series = [c for c in every if c.count > MIN_COUNT and c.held and c.key != READINGS]
+        series = [c for c in every if c.count > MIN_COUNT and c.held and c.key != READING_KEY]
         facts = [name for name in facts if name not in {c.name for c in series}]
     if not series:
         raise RecordingsError(
@@ -156,7 +156,7 @@ def merged(surveys: Sequence[Survey]) -> list[RecordedChannel]:
 
 def is_fact(channel: RecordedChannel) -> bool:
     """Return whether a channel is a fact, hence not fused."""
-    known = channel.key in (*FACTS, READINGS) or CONTROLLER.match(channel.key)
+    known = channel.key in (*FACTS, READING_KEY) or CONTROLLER.match(channel.key)
     return bool(known or (channel.held and channel.count))
 
 

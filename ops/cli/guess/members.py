@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from configs.coherence import RESERVED
 from configs.inert import quoted
+from operators.events import READING_KEY
 from ops.cli.guess.agreement import Agreement
 from ops.cli.guess.survey import RecordedChannel
 from sinks.advice.comparison import named as listed
-from sources.header.channel_keys import READINGS
 
 MAX_PAIRS = 600
 """Compared pairs of channels without a common label, type or unit."""
@@ -207,7 +207,7 @@ def _fits(name: str) -> bool:
 def held(channels: Iterable[RecordedChannel]) -> Iterator[str]:
     """Yield a sentence for each channel whose kind the file does not declare."""
     for c in channels:
-        if c.key == READINGS:
+        if c.key == READING_KEY:
             continue
         if c.held:
             fused = (
