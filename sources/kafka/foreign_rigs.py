@@ -51,6 +51,10 @@ class ForeignRigs:
         self._names: Names | None = None
         self._is_foreign: Bool = np.empty(0, np.bool_)
 
+    def is_own(self, rig: str) -> bool:
+        """Whether a rig lies in this partition."""
+        return partition_of(rig, self._count) == self._partition
+
     def screened(self, rows: Arrived) -> Arrived:
         """Return rows in which events of foreign rigs are rejects, and their ticks are gone."""
         if not len(rows):
@@ -71,7 +75,7 @@ class ForeignRigs:
             self._names, self._is_foreign = names, np.empty(0, np.bool_)
         new = names.rigs[len(self._is_foreign) :]
         if new:
-            found = [partition_of(rig, self._count) != self._partition for rig in new]
+            found = [not self.is_own(rig) for rig in new]
             self._is_foreign = np.concatenate([self._is_foreign, found])
 
     def _rejected(self, rows: Arrived, foreign: Bool) -> Arrived:

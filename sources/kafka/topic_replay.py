@@ -27,9 +27,12 @@ from sources.ndjson import Decoder
 from sources.opening import FileDecoder
 from sources.recordings.progress import Progress
 from sources.recordings.recording import Mark, TopicMark
-from sources.replay.recording_reader import RecordingLike
+from sources.replay.arrival_check import Arrivals
+from sources.replay.recording_reader import FeedState, RecordingLike, RecordingReader
 from sources.replay.replay import ReplayPartition, stored_state
 from sources.replay.replay_input import ReplayInput
+from sources.replay.rig_arrivals import RigArrivals
+from sources.replay.rigs_reader import RigsReader
 from sources.rows.rows import Arrived
 
 _NONE = -1
@@ -194,7 +197,21 @@ class TopicPartition(ReplayPartition):
         **options: Any,
     ) -> None:
         self._foreign = foreign
+        # The configured rig and the home are always admitted.
+        self._max_checks = config.max_rigs + 2
         super().__init__(config, state, progress, inputs=[partition], **options)
+
+    def _reader(
+        self,
+        number: int,
+        recording: RecordingLike,
+        arrivals: Arrivals,
+        state: FeedState | None,
+        reader: FileDecoder,
+    ) -> RecordingReader:
+        """Return the reader of the partition, with an arrival check for each rig."""
+        checks = RigArrivals(arrivals, self._max_checks, self._foreign.is_own)
+        return RigsReader(number, recording, checks, state, reader)
 
     def _screened(self, rows: Arrived) -> Arrived:
         """Return the rows without those of foreign rigs."""

@@ -37,16 +37,23 @@ class _FittedLine(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Lines with a common verdict; it covers all rows up to `stop`."""
+    """Lines with a common verdict; it covers all rows up to `stop`.
+
+    `by`: the first row of the line that decided; the number of rows if the end did.
+    """
 
     lines: list[_FittedLine]
     wild: list[bool]
     reference_arrival: float
     stop: int
+    by: int
 
 
 class ArrivalVerdicts:
-    """Verdicts on rows, of which the first `count` are final; columns as in `Arrived`."""
+    """Verdicts on rows, of which the first `count` are final; columns as in `Arrived`.
+
+    `by`: the row that decided on each row; the number of rows if the end did.
+    """
 
     def __init__(self, n: int) -> None:
         self.count = 0
@@ -54,6 +61,7 @@ class ArrivalVerdicts:
         self.merge_time: F64 = np.empty(n)
         self.reference_arrival: F64 = np.empty(n)
         self.calm: Bool = np.ones(n, np.bool_)
+        self.by: I64 = np.arange(n)
 
 
 @dataclass(slots=True)
@@ -136,14 +144,15 @@ class Arrivals:
             if len(given) < len(self.verdicts) and not end:
                 return None
             wild, self.verdicts = self.verdicts[: len(given)], []
-            return _Group(given, wild, self.reference_arrival, given[-1].stop if given else n)
+            stop = given[-1].stop if given else n
+            return _Group(given, wild, self.reference_arrival, stop, stop - 1)
         held: list[_FittedLine] = []
         for line in lines:
             if held and line.start - held[0].start > _MAX_HELD_ROWS:
                 return self._give_up(held, line.start)
             if np.isnan(line.rx):
                 if not held:
-                    return _Group([], [], self.reference_arrival, line.stop)
+                    return _Group([], [], self.reference_arrival, line.stop, line.start)
                 continue
             if self.reference_arrival > _UNKNOWN:
                 if abs(line.rx - self.reference_arrival) <= self.max_delay_s:
@@ -153,7 +162,7 @@ class Arrivals:
                 if any(agrees):
                     first = agrees.index(True)
                     wild = [i != first for i in range(len(held))]
-                    return _Group(held, wild, held[first].rx, line.start)
+                    return _Group(held, wild, held[first].rx, line.start, line.start)
             held.append(line)
             if len(held) == GAP_LINES:
                 return self._gap(held)
@@ -162,8 +171,8 @@ class Arrivals:
     def _give_up(self, held: list[_FittedLine], stop: int) -> _Group:
         """Reject the held lines; without a reference the first one is accepted."""
         if self.reference_arrival > _UNKNOWN:
-            return _Group(held, [True] * len(held), self.reference_arrival, stop)
-        return _Group(held, [i > 0 for i in range(len(held))], held[0].rx, stop)
+            return _Group(held, [True] * len(held), self.reference_arrival, stop, stop)
+        return _Group(held, [i > 0 for i in range(len(held))], held[0].rx, stop, stop)
 
     def _gap(self, held: list[_FittedLine]) -> _Group:
         """Accept five lines in a row, except those before a step back."""
@@ -172,8 +181,9 @@ class Arrivals:
             first -= 1
         reference = max(line.rx for line in held[first:])
         if reference - self.merge_time > self.max_gap_s and self.merge_time > _UNKNOWN:
-            return _Group(held, [True] * GAP_LINES, self.reference_arrival, held[-1].stop)
-        return _Group(held, [i < first for i in range(GAP_LINES)], reference, held[-1].stop)
+            reference, first = self.reference_arrival, GAP_LINES
+        wild = [i < first for i in range(GAP_LINES)]
+        return _Group(held, wild, reference, held[-1].stop, held[-1].start)
 
     def _enter(self, judged: ArrivalVerdicts, at: int, group: _Group) -> None:
         """Enter a verdict."""
@@ -186,6 +196,7 @@ class Arrivals:
                 judged.merge_time[line.start : group.stop] = self.merge_time
         judged.reference_arrival[rows] = self.reference_arrival = group.reference_arrival
         judged.calm[at : group.stop - 1] = not group.lines
+        judged.by[rows] = group.by
 
 
 def _lines(rx: F64, line: I64, at: int) -> Iterator[_FittedLine]:

@@ -15,6 +15,7 @@ from operators.types import Reason
 from sources.opening import FileDecoder
 from sources.recordings.recording import ColumnPiece, Mark, Piece
 from sources.replay.arrival_check import Arrivals
+from sources.replay.rig_arrivals import RigChecks
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import Row
 from sources.rows.rows import Arrived, DecodedRows
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
     from sources.xdf import XdfRecording
 
 
-class FeedState(msgspec.Struct, frozen=True):
-    """Position from which a file is resumed, and the state of its arrival check there."""
+class FeedState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Position from which a file is resumed, and the state of its arrival check there.
+
+    `rigs`: the checks of a recording that has one for each rig.
+    """
 
     path: str
     mark: Mark
     reference_arrival: float | None = msgspec.field(name="running")
     merge_time: float | None = msgspec.field(name="key")
     verdicts: list[bool]
+    rigs: RigChecks | None = None
 
 
 class RecordingLike(Protocol):

@@ -31,13 +31,13 @@ from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import I64
 from sources.host.shutdown import Shutdown
 from sources.mcap.channels import remarks as mcap_remarks
-from sources.opening import open_recording, reader_of
+from sources.opening import FileDecoder, open_recording, reader_of
 from sources.recordings.progress import Progress
 from sources.recordings.recording import UnusableError, is_columnar, is_xdf
 from sources.replay.arrival_check import Arrivals
 from sources.replay.partitions import deal
 from sources.replay.poll import AT_ONCE, Poll
-from sources.replay.recording_reader import FeedState, RecordingReader
+from sources.replay.recording_reader import FeedState, RecordingLike, RecordingReader
 from sources.replay.replay_input import ReplayInput, file_inputs
 from sources.rows.admission import Admission
 from sources.rows.by_rig import RigSplitter, byte_offset
@@ -222,13 +222,24 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                     config.drift.max_delay_s, MAX_SILENT_TICKS / config.resample.target_hz
                 )
                 recording, reader = each.opened(state.mark if state else None)
-                self._feeds.append(RecordingReader(i, recording, arrivals, state, reader))
+                self._feeds.append(self._reader(i, recording, arrivals, state, reader))
         except OSError:
             self.close()
             raise
         except ValueError as error:
             self.close()
             raise UnusableError(str(error)) from error
+
+    def _reader(
+        self,
+        number: int,
+        recording: RecordingLike,
+        arrivals: Arrivals,
+        state: FeedState | None,
+        reader: FileDecoder,
+    ) -> RecordingReader:
+        """Return the reader of an input."""
+        return RecordingReader(number, recording, arrivals, state, reader)
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """Return the next rows; with the last ones, the end of every rig."""
