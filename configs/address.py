@@ -77,6 +77,13 @@ def overlap(a: Listen, b: Listen) -> bool:
     return first == second or _covers(first, second) or _covers(second, first)
 
 
+def same_server(a: Listen, b: Listen) -> bool:
+    """Whether two endpoints are the same one of a server, without name resolution."""
+    first, second = ip_of(a.host), ip_of(b.host)
+    same_host = a.host.lower() == b.host.lower() or (first is not None and first == second)
+    return same_host and (a.tcp, a.port) == (b.tcp, b.port)
+
+
 def _is_all(address: IPv4Address | IPv6Address | None) -> bool:
     return address is not None and address.is_unspecified
 

@@ -7,7 +7,9 @@ import re
 import socket
 from ipaddress import ip_address
 
-from configs.address import endpoint, ip_of
+from configs.address import endpoint, ip_of, same_server
+from configs.connectors.kafka import KafkaStream
+from configs.connectors.kafka_out import KafkaDestination
 from configs.connectors.lsl import LslDestination, LslStream
 from configs.connectors.mqtt import MqttDestination
 from configs.document import MAX_FAULTS, DataPath, Document, Place
@@ -58,6 +60,8 @@ def check(document: Document, config: Config) -> None:
                 check_mqtt(document, at, config, destination)
             case LslDestination():
                 _streamed(document, at, config, destination)
+            case KafkaDestination():
+                _written(document, at, config, destination)
         if isinstance(destination, OscDestination | MidiDestination | MqttDestination):
             for key, text in destination.map.items():
                 if len(document.faults) >= MAX_FAULTS:
@@ -79,6 +83,25 @@ def _streamed(
             message = f"streams of '{shown}' are taken by stream '{listener}'"
             place = document.place((*at, "name"))
             document.fault(place, f"{message}, expected another name, or loop: true")
+
+
+def _written(
+    document: Document, at: DataPath, config: Config, destination: KafkaDestination
+) -> None:
+    """Report a topic that this run reads from the same brokers."""
+    for index, stream in enumerate(config.streams):
+        if destination.loop or not isinstance(stream, KafkaStream):
+            continue
+        if stream.topic != destination.topic:
+            continue
+        theirs = [endpoint(broker) for broker in stream.brokers]
+        ours = [endpoint(broker) for broker in destination.brokers]
+        if any(same_server(x, y) for x in theirs for y in ours):
+            reader = document.shown(("streams", index, "name"), stream.name)
+            shown = document.shown((*at, "topic"), destination.topic)
+            message = f"the topic '{shown}' is read by stream '{reader}'"
+            place = document.place((*at, "topic"))
+            document.fault(place, f"{message}, expected another topic, or loop: true")
 
 
 def _played(

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from configs.connectors.kafka import KafkaStream
 from configs.load import load
 from configs.outputs import OutputConfig, StoreConfig
 from configs.schema import Config
@@ -18,6 +19,8 @@ from ops.__main__ import main
 from ops.cli import doctor
 from ops.cli.doctor import Diagnosis, judged_clock
 from ops.cli.guess.machine import addresses
+from ops.fakes import kafka_broker
+from ops.fakes.ports import free_port
 from sinks.files.progress import TakenIn
 from sinks.history.sqlite_store import SqliteStore
 from tests.support.shown import config as live
@@ -182,3 +185,47 @@ def test_the_history_is_judged_by_its_store_and_its_follower(tmp_path: Path) -> 
     assert verdict == "bad"
     assert "damaged" in found
     assert list(doctor.history(None)) == []
+
+
+def reading(broker: str, **given: object) -> Config:
+    stream = {"name": "t", "type": "kafka", "brokers": [broker], "topic": "lumen.events"}
+    signals = {"s": {"members": {"a:/x": {}}}}
+    made = msgspec.convert({"version": 2, "streams": [stream | given], "signals": signals}, Config)
+    assert isinstance(made.streams[0], KafkaStream)
+    return made
+
+
+def test_a_topic_whose_brokers_do_not_answer_is_a_warning() -> None:
+    broker = f"127.0.0.1:{free_port()}"
+    (finding,) = doctor.topic(reading(broker))
+    assert (finding.verdict, finding.subject) == ("warn", "kafka")
+    assert finding.found == f"topic lumen.events: {broker}: no answer"
+    assert finding.todo == "a run waits for it, and begins when it is there"
+
+
+@pytest.mark.skipif(kafka_broker.program() is None, reason="no broker here")
+def test_a_topic_is_shown_with_its_partitions_and_its_absence_is_a_warning() -> None:
+    with kafka_broker.serving() as broker:
+        (absent,) = doctor.topic(reading(broker.address))
+        broker.make_topic("lumen.events", 4)
+        (whole,) = doctor.topic(reading(broker.address))
+        (shard,) = doctor.topic(reading(broker.address, partitions="2-3"))
+    assert (absent.verdict, absent.subject) == ("warn", "kafka")
+    assert absent.found.startswith("topic lumen.events: ")
+    read = "topic lumen.events: 4 partitions, 4 of them read, offsets 0 to 0"
+    assert whole == Diagnosis("ok", "kafka", read)
+    assert shard == Diagnosis("ok", "kafka", read.replace("4 of them", "2 of them"))
+
+
+def test_the_offsets_of_a_topic_are_those_of_the_partitions_that_are_read() -> None:
+    from confluent_kafka import Producer
+
+    with kafka_broker.mock_brokers() as brokers:
+        producer = Producer({"bootstrap.servers": brokers})
+        for _ in range(3):
+            producer.produce("lumen.events", b"{}", b"r", 1)
+        assert producer.flush(60) == 0
+        (whole,) = doctor.topic(reading(brokers))
+        (shard,) = doctor.topic(reading(brokers, partitions="2-3"))
+    assert whole.found.endswith("4 partitions, 4 of them read, offsets 0 to 3")
+    assert shard.found.endswith("4 partitions, 2 of them read, offsets 0 to 0")
