@@ -30,7 +30,7 @@ class ReadingRow(NamedTuple):
     stamped: bool
 
 
-class Reading(NamedTuple):
+class ClockReading(NamedTuple):
     """A reading: `offset` = host - source (s) at source time `ts`, wrong by `error` (s) at most."""
 
     row: int
@@ -58,7 +58,7 @@ class ReadingPairs:
 
     def feed(
         self, blocks: Iterable[Block], element: dict[str, int], end: float | None
-    ) -> tuple[dict[str, list[Reading]], dict[str, list[ReadingRow]]]:
+    ) -> tuple[dict[str, list[ClockReading]], dict[str, list[ReadingRow]]]:
         """Process the rows of a packet.
 
         Parameters
@@ -82,7 +82,7 @@ class ReadingPairs:
             rows.setdefault(b.source, []).extend(
                 ReadingRow(row, element[b.channel], *rest) for row, *rest in numbers
             )
-        readings: dict[str, list[Reading]] = {}
+        readings: dict[str, list[ClockReading]] = {}
         lost: dict[str, list[ReadingRow]] = {}
         for source, mine in rows.items():
             for row in sorted(mine):
@@ -93,7 +93,7 @@ class ReadingPairs:
                     lost.setdefault(source, []).extend([first] if first else [])
                     self.open[source] = row._replace(row=0)
                 elif first and (first.ts, first.arrival) == (row.ts, row.arrival):
-                    reading = Reading(
+                    reading = ClockReading(
                         row.row, row.ts, row.arrival, first.value, row.value, (first, row)
                     )
                     readings.setdefault(source, []).append(reading)

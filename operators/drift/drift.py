@@ -35,7 +35,7 @@ from operators.accounting import ended, letters, spread
 from operators.drift.clock import NOT_BEGUN, Clock
 from operators.drift.clock_path import ClockPath, Smoothed, report
 from operators.drift.clock_rate import Rates, cause
-from operators.drift.clock_readings import Reading
+from operators.drift.clock_readings import ClockReading
 from operators.drift.clock_reports import PathReports
 from operators.drift.host_axis import AnyClock, every_row, few_rows
 from operators.drift.packet_rate import Packets
@@ -246,7 +246,7 @@ class Drift:
         return mapped, clocks
 
     def _read(
-        self, source: str, reading: Reading, ends: list[Ends], dead: list[DeadLetter]
+        self, source: str, reading: ClockReading, ends: list[Ends], dead: list[DeadLetter]
     ) -> list[ClockReport]:
         """Process a two-way reading; return the clock report of it."""
         clock = self._clocks.get(source)

@@ -15,7 +15,7 @@ import numpy as np
 from operators.accounting import ended, letters
 from operators.drift.clock import Clock, ClockLine
 from operators.drift.clock_path import ClockPath, Smoothed, report
-from operators.drift.clock_readings import Reading, ReadingPairs, ReadingRow
+from operators.drift.clock_readings import ClockReading, ReadingPairs, ReadingRow
 from operators.drift.host_axis import AnyClock
 from operators.drift.read_path import LoggedReading, corrected
 from operators.drift.smoother import ClockLog
@@ -62,7 +62,7 @@ class SourceReadings:
         self._clocks: dict[str, TwoWay] = {}
         self._stated: list[str] = []
         self._notes: list[tuple[str, float, str]] = []
-        self.now: dict[str, list[Reading]] = {}
+        self.now: dict[str, list[ClockReading]] = {}
 
     @classmethod
     def from_snapshot(cls, state: State, plan: Plan, second: bool = False) -> SourceReadings:
@@ -99,7 +99,7 @@ class SourceReadings:
 
     def pieces(
         self, source: str, blocks: list[Block]
-    ) -> Iterator[tuple[list[Block], Reading | None]]:
+    ) -> Iterator[tuple[list[Block], ClockReading | None]]:
         """Yield a source's rows before each reading with it, and the rest."""
         for reading in self.now.get(source, ()):
             head, blocks = _cut(blocks, reading.row)
@@ -109,7 +109,7 @@ class SourceReadings:
     def read(
         self,
         source: str,
-        reading: Reading,
+        reading: ClockReading,
         clock: AnyClock | None,
         ends: list[Ends],
         dead: list[DeadLetter],
@@ -161,7 +161,7 @@ class SourceReadings:
     def _again(
         self,
         source: str,
-        reading: Reading,
+        reading: ClockReading,
         number: int,
         ends: list[Ends],
         dead: list[DeadLetter],

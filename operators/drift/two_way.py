@@ -37,7 +37,7 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from operators.drift.clock import GATE_EDGES, GATE_S, Clock, ClockLine, SureStamps
-from operators.drift.clock_readings import Reading
+from operators.drift.clock_readings import ClockReading
 from operators.drift.offset_filter import SD_SLOPE
 from operators.types import F64, State
 
@@ -64,7 +64,7 @@ class Waiting(NamedTuple):
     error: float
 
 
-class Told(NamedTuple):
+class ReadingEffect(NamedTuple):
     """The result of a reading.
 
     `why`: why it is wild, empty where it is not. `moved`: the line has changed; `stepped`: by a
@@ -135,18 +135,18 @@ class TwoWay:
         """The standard deviation of the offset at the last reading (s)."""
         return math.sqrt(self._variance())
 
-    def due(self, reading: Reading) -> bool:
+    def due(self, reading: ClockReading) -> bool:
         """Return whether a reading is processed; at most ten a second are."""
         return not abs(reading.arrival - self.tried) < LEAST_S
 
-    def read(self, r: Reading, clock: Clock | None) -> Told:
+    def read(self, r: ClockReading, clock: Clock | None) -> ReadingEffect:
         """Process a reading, with the clock of the arrivals at it."""
         self.tried = r.arrival
         late = r.ts + r.offset - r.arrival
         if not 0 <= r.error <= self.max_delay_s:
-            return Told("its error is none")
+            return ReadingEffect("its error is none")
         if not -self.max_delay_s <= late <= r.error + GATE_S:
-            return Told(f"it is {late:.6g} s from its arrival")
+            return ReadingEffect(f"it is {late:.6g} s from its arrival")
         total = clock.total if clock else 0.0
         least, sd = _least(clock, r.ts)
         now = Waiting(r.ts + total, r.offset - total, r.error)
@@ -155,18 +155,18 @@ class TwoWay:
         if not (math.isnan(above) or lowest <= above <= self.max_delay_s):
             odd, self.odd = self.odd, now
             if odd is None or not self._alike(odd, now):
-                return Told(f"it is {-above:.6g} s above the least one-way delay")
+                return ReadingEffect(f"it is {-above:.6g} s above the least one-way delay")
             self._restarted(Waiting(r.ts, r.offset, r.error))
-            return Told(moved=True, stepped=True, restart=True)
+            return ReadingEffect(moved=True, stepped=True, restart=True)
         self.odd = None
         begins, resets = not self.in_force, self.resets
         if not self._take(now, total):
-            return Told()
+            return ReadingEffect()
         self.delay, self.total = above, total
         if not math.isnan(above):
             # Against the line, not against the single reading.
             self.delay = least - total - self.offset - self.slope * (now.at - self.at)
-        return Told(moved=True, stepped=self.resets > resets, begins=begins)
+        return ReadingEffect(moved=True, stepped=self.resets > resets, begins=begins)
 
     def _restarted(self, now: Waiting) -> None:
         """Begin anew at a reading: the arrivals are followed anew, too."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.drift import Drift
-from operators.drift.clock_readings import Reading
+from operators.drift.clock_readings import ClockReading
 from operators.drift.two_way import STALE_S, TwoWay
 from operators.events import Batch
 from operators.hindsight import Hindsight
@@ -113,7 +113,7 @@ def followed(kind: str, seed: int) -> tuple[float, float]:
         received, got = t + there, t + there + home
         sent, end = t - offset - skew * t, got - offset - skew * got
         value, error = ((received - sent) + (received - end)) / 2, (end - sent) / 2
-        clock.read(Reading(0, end, got + there, value, error, ()), None)
+        clock.read(ClockReading(0, end, got + there, value, error, ()), None)
     truth = offset + skew * got
     return clock.offset + clock.slope * (end - clock.at) - truth, clock.sd
 
