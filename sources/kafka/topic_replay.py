@@ -18,7 +18,7 @@ from operators.events import Batch
 from operators.topic_place import place_of
 from operators.topic_place import shown as place_shown
 from sources.host.shutdown import Shutdown
-from sources.kafka.client import TopicClient
+from sources.kafka.client import USUAL, Looks, TopicClient
 from sources.kafka.faults import TopicAwayError, TopicError, TopicStoppedError
 from sources.kafka.foreign_rigs import ForeignRigs, home_of
 from sources.kafka.partition_recording import PartitionRecording
@@ -52,6 +52,8 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         Of the run; by default one of its own.
     from_earliest : bool
         Go on at the earliest offset where that of the snapshot was deleted, and count the gap.
+    looks : Looks
+        Of the clients of its partitions.
 
     Attributes
     ----------
@@ -74,11 +76,12 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         recovering: bool = False,
         shutdown: Shutdown | None = None,
         from_earliest: bool = False,
+        looks: Looks = USUAL,
     ) -> None:
         assert config.topic is not None
         self._config, self._stream = config, config.topic
         self._recovering, self._from_earliest = recovering, from_earliest
-        self._shutdown = shutdown or Shutdown()
+        self._shutdown, self._looks = shutdown or Shutdown(), looks
         self._progress = Progress() if progress and not self._stream.follow else None
         self._watch = TopicWatch(self._stream.topic)
         self._shutdown.start("Ctrl-C: the run ends before its topic is there")
@@ -157,7 +160,7 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
     def _opened(self, number: int, mark: Mark | None) -> PartitionRecording:
         """Return a partition at a mark, or at its beginning."""
         low, high = self._limits[number]
-        client = TopicClient(self._stream, number, self._watch)
+        client = TopicClient(self._stream, number, self._watch, self._looks)
         if mark is None:
             begin = low if self._stream.start == "earliest" else high
             mark = Mark(place_of(begin), topic=TopicMark(self.count))
