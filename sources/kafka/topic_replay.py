@@ -83,6 +83,7 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         self._recovering, self._from_earliest = recovering, from_earliest
         self._shutdown, self._looks = shutdown or Shutdown(), looks
         self._progress = Progress() if progress and not self._stream.follow else None
+        self._recordings: dict[int, PartitionRecording] = {}
         self._watch = TopicWatch(self._stream.topic)
         self._shutdown.start("Ctrl-C: the run ends before its topic is there")
         self.count, self._limits = _looked_up(self._stream, self._watch, self._shutdown)
@@ -94,9 +95,16 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
             )
 
     def shown(self) -> dict[str, object]:
-        """Return the topic as `run.json` has it: its partitions, and those of this run."""
-        stream = self._stream
-        return {"topic": stream.topic, "partitions": self.count, "read": list(self._limits)}
+        """Return the topic as `run.json` has it: its partitions, and those of this run.
+
+        Blocks that an edge sent twice are counted since the start of this process.
+        """
+        return {
+            "topic": self._stream.topic,
+            "partitions": self.count,
+            "read": list(self._limits),
+            "blocks_twice": sum(recording.twice for recording in list(self._recordings.values())),
+        }
 
     def list_parts(self) -> list[str]:
         """Return the names of the partitions that this run reads."""
@@ -164,7 +172,7 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         if mark is None:
             begin = low if self._stream.start == "earliest" else high
             mark = Mark(place_of(begin), topic=TopicMark(self.count))
-        return PartitionRecording(
+        recording = PartitionRecording(
             client,
             number,
             mark,
@@ -173,6 +181,8 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
             follow=self._stream.follow,
             from_earliest=self._from_earliest,
         )
+        self._recordings[number] = recording
+        return recording
 
 
 class TopicPartition(ReplayPartition):
