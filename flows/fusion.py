@@ -256,7 +256,7 @@ def build(
         ],
         remarks=remarks_on,
         messages_lost=aside.lost,
-        topic=topic.shown() if topic is not None else None,
+        topic=topic.shown if topic is not None else None,
     )
     shutdown.at_abort(output.abort)
     op.output("sinks", evidenced, output)

@@ -78,8 +78,8 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         Returns the remarks on a recording, given its path; a sentence each.
     messages_lost : callable
         Returns the number of messages that standard error did not accept, and the reason.
-    topic : mapping, optional
-        The topic of the run with its partitions, for `run.json`.
+    topic : callable, optional
+        Returns the topic of the run with its partitions, for `run.json`.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         consumers: Sequence[Consumer] = (),
         remarks: Callable[[str], list[str]] = no_remarks,
         messages_lost: Callable[[], tuple[int, str | None]] = none_lost,
-        topic: Mapping[str, object] | None = None,
+        topic: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         self.config = config
         self.rigs = rigs or (config.rig,)

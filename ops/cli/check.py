@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 from configs.address import is_loopback
+from configs.connectors.kafka_out import KafkaDestination
 from configs.document import ConfigError, text_of
+from configs.inert import inert
 from configs.load import Loaded, load
 from configs.outputs import MidiDestination, OscDestination
 from configs.reach import unwanted
@@ -68,6 +70,7 @@ def describe(loaded: Loaded) -> list[str]:
         lines.append(f"mode      {TWO_PASSES}")
     for signal in plan.signals:
         lines += _signal(plan, signal)
+    lines += [f"topic     {inert(line)}" for line in _topics(config)]
     lines += _bridge(config)
     exporter = config.exporter
     if exporter and not is_loopback(exporter.host) and not exporter.guarded:
@@ -153,6 +156,24 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
         lines.append(
             f"  never fused: failover.min_streams is {wanted}, group sensors has {sensors}"
         )
+    return lines
+
+
+def _topics(config: Config) -> list[str]:
+    """Return the topics that are read and written, with their brokers, none of which is asked."""
+    lines = []
+    if (read := config.topic) is not None:
+        where = ", ".join(read.brokers)
+        lines.append(
+            f"{read.topic} is read by {read.name}, partitions {read.partitions}, at {where}"
+        )
+    if config.tap is not None and (tape := config.tap.kafka) is not None:
+        where = ", ".join(tape.brokers)
+        lines.append(f"{tape.topic} has the tape of `lumen record --to kafka`, at {where}")
+    for each in config.send:
+        if isinstance(each, KafkaDestination):
+            files, where = " and ".join(each.stems), ", ".join(each.brokers)
+            lines.append(f"{each.topic} has {files} of {each.name}, at {where}")
     return lines
 
 

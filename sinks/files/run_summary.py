@@ -39,8 +39,8 @@ class RunSummary:
         Returns the remarks on a recording, given its path; a sentence each.
     messages_lost : callable
         Returns the number of messages that standard error did not accept, and the reason.
-    topic : mapping, optional
-        The topic of the run, with its partitions.
+    topic : callable, optional
+        Returns the topic of the run, with its partitions.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class RunSummary:
         path: str | None,
         remarks: Callable[[str], list[str]] = no_remarks,
         messages_lost: Callable[[], tuple[int, str | None]] = none_lost,
-        topic: Mapping[str, object] | None = None,
+        topic: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
-        self._topic = {} if topic is None else {"topic": dict(topic)}
+        self._topic = topic
         self._config, self._path = config, path
         self._remarks, self._messages_lost = remarks, messages_lost
         self._digests = Digests()
@@ -109,7 +109,7 @@ class RunSummary:
                 }
                 for stream in streams
             ],
-            **self._topic,
+            **({} if self._topic is None else {"topic": dict(self._topic())}),
             "part": {"number": part, "of": self._config.output.parts},
             **usage(events),
             "hindsight": self._config.mode == "hindsight",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -24,9 +24,6 @@ _QUEUE_KIB = 4096
 _FETCH_BYTES = 1 << 20
 _TAKEN = 500
 """Messages in one call."""
-_LOOK_MS = 10_000
-"""From one look at brokers and partitions to the next: a partition added is seen within 40 s."""
-_METADATA_MS = 30_000
 _COMMIT_S = 5.0
 _ASK_S = 2.0
 _AWAY = frozenset(
@@ -46,6 +43,24 @@ _REFUSED = frozenset(
 )
 
 
+class Looks(NamedTuple):
+    """Periods of looks at a topic; by default a partition that was added is seen within 40 s.
+
+    Attributes
+    ----------
+    state_ms : int
+        At the brokers and partitions that the client knows.
+    topic_ms : int
+        At the topic, by the brokers.
+    """
+
+    state_ms: int = 10_000
+    topic_ms: int = 30_000
+
+
+USUAL = Looks()
+
+
 class TopicClient:
     """A connection to the brokers of a topic.
 
@@ -55,6 +70,7 @@ class TopicClient:
     partition : int
     watch : TopicWatch
         Is given changes of the brokers and of the number of partitions.
+    looks : Looks
 
     Raises
     ------
@@ -67,6 +83,7 @@ class TopicClient:
         stream: KafkaStream,
         partition: int,
         watch: TopicWatch,
+        looks: Looks = USUAL,
     ) -> None:
         self.topic, self._partition, self._watch = stream.topic, partition, watch
         self._refused = ""
@@ -74,14 +91,14 @@ class TopicClient:
         self._stream = stream
         try:
             security = properties_of(stream.security.file) if stream.security else {}
-            self._consumer = Consumer(security | self._settings(stream))
+            self._consumer = Consumer(security | self._settings(stream, looks))
         except SecurityFileError as error:
             raise TopicAwayError(str(error)) from error
         except KafkaException as error:
             # The text of librdkafka names a setting, never its value.
             raise TopicAwayError(inert(error.args[0].str())) from error
 
-    def _settings(self, stream: KafkaStream) -> dict[str, Any]:
+    def _settings(self, stream: KafkaStream, looks: Looks) -> dict[str, Any]:
         return {
             "bootstrap.servers": ",".join(stream.brokers),
             "client.id": "lumen",
@@ -94,8 +111,8 @@ class TopicClient:
             "fetch.message.max.bytes": _FETCH_BYTES,
             "reconnect.backoff.ms": 500,
             "reconnect.backoff.max.ms": 5000,
-            "topic.metadata.refresh.interval.ms": _METADATA_MS,
-            "statistics.interval.ms": _LOOK_MS,
+            "topic.metadata.refresh.interval.ms": looks.topic_ms,
+            "statistics.interval.ms": looks.state_ms,
             "stats_cb": self._on_statistics,
             "error_cb": self._on_error,
             "log_level": 0,

@@ -18,7 +18,7 @@ from operators.events import Batch
 from operators.topic_place import place_of
 from operators.topic_place import shown as place_shown
 from sources.host.shutdown import Shutdown
-from sources.kafka.client import TopicClient
+from sources.kafka.client import USUAL, Looks, TopicClient
 from sources.kafka.faults import TopicAwayError, TopicError, TopicStoppedError
 from sources.kafka.foreign_rigs import ForeignRigs, home_of
 from sources.kafka.partition_recording import PartitionRecording
@@ -55,6 +55,8 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         Of the run; by default one of its own.
     from_earliest : bool
         Go on at the earliest offset where that of the snapshot was deleted, and count the gap.
+    looks : Looks
+        Of the clients of its partitions.
 
     Attributes
     ----------
@@ -77,12 +79,14 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         recovering: bool = False,
         shutdown: Shutdown | None = None,
         from_earliest: bool = False,
+        looks: Looks = USUAL,
     ) -> None:
         assert config.topic is not None
         self._config, self._stream = config, config.topic
         self._recovering, self._from_earliest = recovering, from_earliest
-        self._shutdown = shutdown or Shutdown()
+        self._shutdown, self._looks = shutdown or Shutdown(), looks
         self._progress = Progress() if progress and not self._stream.follow else None
+        self._recordings: dict[int, PartitionRecording] = {}
         self._watch = TopicWatch(self._stream.topic)
         self._shutdown.start("Ctrl-C: the run ends before its topic is there")
         self.count, self._limits = _looked_up(self._stream, self._watch, self._shutdown)
@@ -94,9 +98,16 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
             )
 
     def shown(self) -> dict[str, object]:
-        """Return the topic as `run.json` has it: its partitions, and those of this run."""
-        stream = self._stream
-        return {"topic": stream.topic, "partitions": self.count, "read": list(self._limits)}
+        """Return the topic as `run.json` has it: its partitions, and those of this run.
+
+        Blocks that an edge sent twice are counted since the start of this process.
+        """
+        return {
+            "topic": self._stream.topic,
+            "partitions": self.count,
+            "read": list(self._limits),
+            "blocks_twice": sum(recording.twice for recording in list(self._recordings.values())),
+        }
 
     def list_parts(self) -> list[str]:
         """Return the names of the partitions that this run reads."""
@@ -160,11 +171,11 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
     def _opened(self, number: int, mark: Mark | None) -> PartitionRecording:
         """Return a partition at a mark, or at its beginning."""
         low, high = self._limits[number]
-        client = TopicClient(self._stream, number, self._watch)
+        client = TopicClient(self._stream, number, self._watch, self._looks)
         if mark is None:
             begin = low if self._stream.start == "earliest" else high
             mark = Mark(place_of(begin), topic=TopicMark(self.count))
-        return PartitionRecording(
+        recording = PartitionRecording(
             client,
             number,
             mark,
@@ -173,6 +184,8 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
             follow=self._stream.follow,
             from_earliest=self._from_earliest,
         )
+        self._recordings[number] = recording
+        return recording
 
 
 class TopicPartition(ReplayPartition):

@@ -25,7 +25,8 @@ class TopicWatch:
         self._down: dict[int, str] = {}
         self._shown = ""
         self._back_at: float | None = None
-        self._expected = self._seen = 0
+        self._expected = 0
+        self._seen: set[int] = set()
 
     def turn(self, partition: int, up: bool, why: str = "") -> None:
         """Note whether the brokers of a partition answer, and why not."""
@@ -49,15 +50,17 @@ class TopicWatch:
         if self._shown:
             self._print("is there")
         self._down, self._shown, self._back_at = {}, "", None
-        self._expected = self._seen = count
+        self._expected, self._seen = count, {count}
 
     def counted(self, count: int) -> None:
-        """Note the number of partitions as it is now."""
-        if count != self._seen:
-            self._seen = count
-            if count != self._expected:
-                rest = "rigs lie by the number at the start, and no other partition is read"
-                self._print(f"has {count} partitions, and had {self._expected}: {rest}")
+        """Note the number of partitions as one client knows it; each number is printed once.
+
+        The clients of a topic notice another number one after the other.
+        """
+        if count not in self._seen:
+            self._seen.add(count)
+            rest = "rigs lie by the number at the start, and no other partition is read"
+            self._print(f"has {count} partitions, and had {self._expected}: {rest}")
 
     def _print(self, text: str) -> None:
         print(f"lumen: topic {self._topic} {text}", file=sys.stderr)

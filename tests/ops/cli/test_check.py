@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,38 @@ def test_thresholds_that_the_shipped_alerts_do_not_have_are_shown(tmp_path, caps
     ]
     assert main(["check", "configs/bridge.yaml"]) == 0
     assert "burn_rate" not in capsys.readouterr().out
+
+
+def test_topics_are_named_with_their_brokers_and_no_broker_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def topics(stream: str, rest: str) -> list[str]:
+        path.write_text(f"version: 2\nstreams: [{stream}]\n{rest}")
+        assert main(["check", str(path)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return [line for line in lines if line.startswith("topic ")]
+
+    path = tmp_path / "c.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        broker = f"127.0.0.1:{server.getsockname()[1]}"
+        named = f'brokers: ["{broker}", "hall.invalid:9092"]'
+        rest = f"""signals: {{s: {{members: {{"o:/x": {{}}}}}}}}
+send:
+  - {{name: results, type: kafka, {named}, files: [fused, evidence]}}
+"""
+        read = topics(
+            f'{{name: field, type: kafka, {named}, topic: lumen.events, partitions: "0-3"}}', rest
+        )
+        written = topics(
+            '{name: o, type: osc, addr: "127.0.0.1:9000"}',
+            f"{rest}tap: {{dir: t, kafka: {{{named}}}}}\n",
+        )
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    where = f"at {broker}, hall.invalid:9092"
+    sent = f"topic     lumen.fused has fused and evidence of results, {where}"
+    field = f"topic     lumen.events is read by field, partitions 0-3, {where}"
+    tape = f"topic     lumen.events has the tape of `lumen record --to kafka`, {where}"
+    assert read == [field, sent]
+    assert written == [tape, sent]
