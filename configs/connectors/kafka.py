@@ -59,7 +59,7 @@ class KafkaStream(StreamConfig, frozen=True, tag="kafka", kw_only=True):
     batch_lines: Annotated[
         int,
         Meta(ge=1, le=1_000_000, description="Lines per batch of the flow.", examples=[1000]),
-    ] = 10_000
+    ] = 65_536
     group: Annotated[
         str,
         Meta(
