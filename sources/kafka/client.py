@@ -43,7 +43,7 @@ _REFUSED = frozenset(
 )
 
 
-class Looks(NamedTuple):
+class TopicLooks(NamedTuple):
     """Periods of looks at a topic; by default a partition that was added is seen within 40 s.
 
     Attributes
@@ -58,7 +58,7 @@ class Looks(NamedTuple):
     topic_ms: int = 30_000
 
 
-USUAL = Looks()
+USUAL = TopicLooks()
 
 
 class TopicClient:
@@ -70,7 +70,7 @@ class TopicClient:
     partition : int
     watch : TopicWatch
         Is given changes of the brokers and of the number of partitions.
-    looks : Looks
+    looks : TopicLooks
 
     Raises
     ------
@@ -83,7 +83,7 @@ class TopicClient:
         stream: KafkaStream,
         partition: int,
         watch: TopicWatch,
-        looks: Looks = USUAL,
+        looks: TopicLooks = USUAL,
     ) -> None:
         self.topic, self._partition, self._watch = stream.topic, partition, watch
         self._refused = ""
@@ -98,7 +98,7 @@ class TopicClient:
             # The text of librdkafka names a setting, never its value.
             raise TopicAwayError(inert(error.args[0].str())) from error
 
-    def _settings(self, stream: KafkaStream, looks: Looks) -> dict[str, Any]:
+    def _settings(self, stream: KafkaStream, looks: TopicLooks) -> dict[str, Any]:
         return {
             "bootstrap.servers": ",".join(stream.brokers),
             "client.id": "lumen",

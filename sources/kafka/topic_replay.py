@@ -18,7 +18,7 @@ from operators.events import Batch
 from operators.topic_place import place_of
 from operators.topic_place import shown as place_shown
 from sources.host.shutdown import Shutdown
-from sources.kafka.client import USUAL, Looks, TopicClient
+from sources.kafka.client import USUAL, TopicClient, TopicLooks
 from sources.kafka.faults import TopicAwayError, TopicError, TopicStoppedError
 from sources.kafka.foreign_rigs import ForeignRigs, home_of
 from sources.kafka.partition_recording import PartitionRecording
@@ -55,7 +55,7 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         Of the run; by default one of its own.
     from_earliest : bool
         Go on at the earliest offset where that of the snapshot was deleted, and count the gap.
-    looks : Looks
+    looks : TopicLooks
         Of the clients of its partitions.
 
     Attributes
@@ -79,7 +79,7 @@ class TopicReplay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         recovering: bool = False,
         shutdown: Shutdown | None = None,
         from_earliest: bool = False,
-        looks: Looks = USUAL,
+        looks: TopicLooks = USUAL,
     ) -> None:
         assert config.topic is not None
         self._config, self._stream = config, config.topic

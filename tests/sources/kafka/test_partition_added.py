@@ -9,7 +9,7 @@ import pytest
 from configs.load import load
 from ops.fakes import kafka_broker
 from ops.fakes.tcp_relay import TcpRelay
-from sources.kafka.client import Looks
+from sources.kafka.client import TopicLooks
 from sources.kafka.topic_replay import TopicReplay
 from sources.kafka.topic_watch import TopicWatch
 from tests.support.topic_events import TOPIC, topic_stream, write_config
@@ -44,7 +44,7 @@ def test_partitions_added_while_running_are_one_line_and_are_not_read(
             broker.make_topic(TOPIC, count)
         stream = topic_stream(f"127.0.0.1:{relay.port}", follow=True)
         config = load(write_config(tmp_path / "t.yaml", [stream])).config
-        replay = TopicReplay(config, looks=Looks(50, 100))
+        replay = TopicReplay(config, looks=TopicLooks(50, 100))
         names = replay.list_parts()
         parts = [replay.build_part("receive", name, None) for name in names]
         try:
