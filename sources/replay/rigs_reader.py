@@ -23,7 +23,7 @@ from sources.rows.rows import Arrived, DecodedRows
 
 
 @dataclass(slots=True)
-class _Step:
+class _Portion:
     """Rows of one read: the checks before them, the lines that decided, the rows emitted."""
 
     before: RigArrivals
@@ -52,7 +52,7 @@ class RigsReader(RecordingReader):
     ) -> None:
         super().__init__(number, recording, Arrivals(0.0), state, reader)
         self._checks = checks
-        self._steps: deque[_Step] = deque()
+        self._steps: deque[_Portion] = deque()
         self._passed, self._begin = 0, 0
         self._newest = self._done[1]
         if state and state.rigs:
@@ -69,7 +69,7 @@ class RigsReader(RecordingReader):
         judged = self._checks.judge(rows, self.ended)
         passed = self._pass_over(judged)
         if len(judged.by):
-            self._steps.append(_Step(before, rows, judged.by, passed))
+            self._steps.append(_Portion(before, rows, judged.by, passed))
             self.ready += [x for x in [self._arrived(judged).take(slice(passed, None))] if len(x)]
             self.used(Arrived.none(names))
 
