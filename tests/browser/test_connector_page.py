@@ -1,4 +1,4 @@
-"""The JavaScript of ops/docs/CONNECTORS.md in a real browser: an event, and readings of its clock."""
+"""The JavaScript of ops/docs/CONNECTORS.md in a real browser: an event, readings of its clock."""
 
 import re
 from pathlib import Path
