@@ -29,6 +29,24 @@ DELAY_S = 0.040
 GRAIN_S = 0.010
 """Tolerance of the clocks of a test, besides what the readings state."""
 READINGS, SAMPLES = 4, 100
+TRIES = 3
+
+
+class UnsteadyError(Exception):
+    """The machine stood still so that arrivals look like a reset of the source's clock."""
+
+
+def steadily(folder: Path, prove: Callable[[Path], None]) -> None:
+    """Prove in a folder of its own, again where the machine was unsteady."""
+    for number in range(TRIES):
+        place = folder / str(number)
+        place.mkdir()
+        try:
+            prove(place)
+        except UnsteadyError:
+            continue
+        return
+    pytest.skip("a machine under so much load that arrivals look like resets of a clock")
 
 
 @dataclass
@@ -37,6 +55,7 @@ class Followed:
 
     offset_s: float
     sd_s: float
+    resets: int
     ends: dict[tuple[str, str], int]
     """Rows by channel and end."""
 
@@ -117,7 +136,8 @@ class Recorded:
         for e in (e for p in packets for e in p.ends):
             at = e.channel, e.end
             ends[at] = ends.get(at, 0) + len(e.watermark)
-        return Followed(known[-1].offset_s, known[-1].offset_sd_s, ends)
+        last = known[-1]
+        return Followed(last.offset_s, last.offset_sd_s, last.clock_resets, ends)
 
     def assert_corrected(self, truth_s: float, out_s: float, most_wrong_s: float) -> None:
         """Without readings the offset contains the delay of the way out, with them it does not.
@@ -132,6 +152,9 @@ class Recorded:
             Half the difference of the ways out and back.
         """
         one_way, two_way = self.followed(readings=False), self.followed(readings=True)
+        self.assert_all_are_used(two_way)
+        if one_way.resets or two_way.resets:
+            raise UnsteadyError
         assert one_way.offset_s - truth_s > out_s - GRAIN_S
         error = two_way.offset_s - truth_s
         # A loaded machine makes single exchanges longer, and states so.
@@ -141,7 +164,6 @@ class Recorded:
         assert abs(error) <= 2 * two_way.sd_s + 1e-3
         assert abs(error) <= max(halves) + 1e-3
         assert one_way.offset_s - two_way.offset_s > out_s - most_wrong_s - GRAIN_S - slow
-        self.assert_all_are_used(two_way)
 
     def assert_all_are_used(self, found: Followed) -> None:
         """Each row has one end; both elements of each reading are used."""
@@ -154,14 +176,13 @@ class Recorded:
             assert found.ends[name, "received"] == len(self.readings())
 
 
-def test_a_delay_of_lsl_stamps_is_corrected_by_its_readings(tmp_path: Path) -> None:
-    pytest.importorskip("pylsl")
+def prove_lsl(folder: Path) -> None:
     from pylsl import local_clock
 
     from tests.support.lsl_sender import LslSender
 
     name = f"t{uuid4().hex[:12]}"
-    run = Recorded(tmp_path, f"lsl, stream: {name}", "a")
+    run = Recorded(folder, f"lsl, stream: {name}", "a")
     outlet = LslSender(name, channels=1, rate_hz=100.0, labels=["a"])
 
     def sends() -> None:
@@ -176,6 +197,11 @@ def test_a_delay_of_lsl_stamps_is_corrected_by_its_readings(tmp_path: Path) -> N
     looks = [(run.host(), local_clock(), run.host()) for _ in range(100)]
     before, clock, after = min(looks, key=lambda look: look[2] - look[0])
     run.assert_corrected((before + after) / 2 - clock, DELAY_S, most_wrong_s=0.0)
+
+
+def test_a_delay_of_lsl_stamps_is_corrected_by_its_readings(tmp_path: Path) -> None:
+    pytest.importorskip("pylsl")
+    steadily(tmp_path, prove_lsl)
 
 
 def listens(port: int) -> bool:
@@ -195,15 +221,11 @@ def exchange(connection, clock: Callable[[], float]) -> None:
     connection.send(json.dumps({"key": READING_KEY, "value": reading, "ts": back}))
 
 
-@pytest.mark.parametrize(("out_s", "back_s"), [(0.040, 0.040), (0.060, 0.020)])
-def test_a_delay_of_a_websocket_client_is_corrected_by_its_readings(
-    tmp_path: Path, out_s: float, back_s: float
-) -> None:
-    pytest.importorskip("websockets")
+def prove_websocket(folder: Path, out_s: float, back_s: float) -> None:
     from websockets.sync.client import connect
 
     port = free_port()
-    run = Recorded(tmp_path, f'websocket, addr: "127.0.0.1:{port}"', "/a")
+    run = Recorded(folder, f'websocket, addr: "127.0.0.1:{port}"', "/a")
 
     def clock() -> float:
         return run.host() - 5000.0
@@ -221,3 +243,11 @@ def test_a_delay_of_a_websocket_client_is_corrected_by_its_readings(
     with relaying(port, out_s, back_s) as relayed:
         run.record(lambda: sends(relayed))
     run.assert_corrected(5000.0, out_s, (out_s - back_s) / 2)
+
+
+@pytest.mark.parametrize(("out_s", "back_s"), [(0.040, 0.040), (0.060, 0.020)])
+def test_a_delay_of_a_websocket_client_is_corrected_by_its_readings(
+    tmp_path: Path, out_s: float, back_s: float
+) -> None:
+    pytest.importorskip("websockets")
+    steadily(tmp_path, lambda folder: prove_websocket(folder, out_s, back_s))
