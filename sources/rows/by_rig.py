@@ -113,21 +113,31 @@ class RigSplitter:
             return rows, [(0, slice(0, len(rows)))]
         numbers, order, edges = _sorted_by(rig)
         earlier = set(self.admitted)
-        refused = self._refused(rows, numbers, order, edges)
+        refused, first = self._refused(rows, numbers, order, edges)
         strange = self._strange(rows, rig, earlier)
         if strange:
             rows, rig = self._reject_commands(rows, rig, strange)
+        if first:
+            rows, rig = _begun(rows, rig, first)
         if refused:
             rows, rig = self._refuse(rows, rig, np.isin(rig, refused))
-        if refused or strange:
+        if refused or strange or first:
             numbers, order, edges = _sorted_by(rig)
         parts = [slice(a, b) for a, b in pairwise(edges)]
         return rows.take(order), list(zip(numbers, parts, strict=True))
 
     def _refused(
         self, rows: Arrived, numbers: list[int], order: I64, edges: list[int]
-    ) -> list[int]:
-        """Admit rigs in the order of their first events; return the numbers of the others."""
+    ) -> tuple[list[int], dict[int, int]]:
+        """Admit rigs in the order of their first events.
+
+        Returns
+        -------
+        list of int
+            Numbers of the rigs that are not admitted.
+        dict of int to int
+            Of the rigs that begin in these rows: the number, and the row of the first event.
+        """
         rigs, always = rows.names.rigs, (0, rows.names.rig(self._home))
         first: dict[int, int] = {}
         for n, (a, b) in zip(numbers, pairwise(edges), strict=True):
@@ -139,7 +149,9 @@ class RigSplitter:
         for n in sorted(first, key=first.__getitem__):
             if n in always or len(self.admitted) < self._max_rigs:
                 self.admitted[rigs[n]] = None
-        return [n for n in numbers if n not in always and rigs[n] not in self.admitted]
+        refused = [n for n in numbers if n not in always and rigs[n] not in self.admitted]
+        begun = {n: i for n, i in first.items() if n not in always and rigs[n] in self.admitted}
+        return refused, begun
 
     def _strange(self, rows: Arrived, rig: I32, earlier: set[str]) -> list[int]:
         """Return the commands to rigs without an admitted event before them.
@@ -278,6 +290,16 @@ def _places(rows: Arrived) -> I32:
     found = np.full(len(rows), -1, np.int32)
     found[is_channel] = places[rows.name[is_channel]]
     return found
+
+
+def _begun(rows: Arrived, rig: I32, first: dict[int, int]) -> tuple[Arrived, I32]:
+    """Drop ticks and states of a rig before its first event, in whatever batch they are."""
+    early = np.zeros(len(rows), np.bool_)
+    for number, row in first.items():
+        early[:row] |= (rig[:row] == number) & (rows.name[:row] < REJECT)
+    keep = np.flatnonzero(~early)
+    return rows.take(keep), rig[keep]
+
 
 
 def _listed(

@@ -269,3 +269,13 @@ def test_a_replay_is_silent_unless_asked(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     part(cfg, progress=True).next_batch()
     assert "1 events" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 100])
+def test_ticks_before_the_first_event_of_a_rig_are_dropped_however_cut(tmp_path, lines):
+    tick = [json.dumps({"tick": t, "rig": "hall"}) for t in (0.5, 1.5, 3.0)]
+    path = write(tmp_path / "f", [event(0.0), tick[0], event(1.0), tick[1], event(2.0, rig="hall"),
+                                  tick[2]])  # fmt: skip
+    rows = replay(config(path, batch_lines=lines)).everything()[0]
+    assert [row[0] for row in rows["hall"]] == [("a", "x"), None]
+    assert [row[0] for row in rows["studio"]] == [("a", "x")] * 2
