@@ -55,8 +55,8 @@ BENCHES = (
         "broker of developers; with `--files` none.", True,
     ),
     Bench(
-        "many_rigs", "A thousand rigs, ten thousand",
-        ("scale_out", "--rigs", "1000", "--events", "11400000", "--batch-lines", "65536"),
+        "many_rigs", "A thousand rigs",
+        ("scale_out", "--rigs", "1000", "--events", "11400000"),
         "Goal: 1,000 rigs of 190 events/s in real time on one core, in catch-up.", True,
     ),
     Bench(
@@ -65,7 +65,12 @@ BENCHES = (
     ),
     Bench(
         "connectors", "Receivers of connectors under load", ("connectors",),
-        "Asked: none lost, on one core: 5,000 MQTT messages, 20,000 WebSocket events a second.",
+        "Asked: none lost, on one core: 5,000 MQTT messages, 20,000 WebSocket events, 20,000 OSC "
+        "messages over TCP, 32 LSL channels at 500 Hz a second.",
+    ),
+    Bench(
+        "kafka_in", "A topic against a file of its lines", ("kafka_in",),
+        "Asked: at most 1 us an event more, in blocks of 64 lines. Needs the broker of developers.",
     ),
     Bench(
         "growth", "Memory", ("throughput", "--growth"),

@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rigs", type=int, nargs="+", default=[22])
     parser.add_argument("--events", type=int, default=2_000_000, help="of a field, about")
-    parser.add_argument("--batch-lines", type=int, default=10_000, help="of a topic's stream")
+    parser.add_argument("--batch-lines", type=int, default=65_536, help="of a topic's stream")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--files", action="store_true", help="files in place of a topic")
     parser.add_argument("--state", action="store_true", help="also the size of the store")
