@@ -251,6 +251,14 @@ def _holding_process(port: int, protocol: str) -> str:
         return unknown
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if any(str(fd.readlink()) in sockets for fd in (process / "fd").iterdir()):
+            if any(_target(fd) in sockets for fd in (process / "fd").iterdir()):
                 return f"process {process.name} ({(process / 'comm').read_text().strip()})"
     return unknown
+
+
+def _target(descriptor: Path) -> str:
+    """Return the target of a link; empty where its file was closed meanwhile."""
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""
