@@ -301,7 +301,6 @@ def _begun(rows: Arrived, rig: I32, first: dict[int, int]) -> tuple[Arrived, I32
     return rows.take(keep), rig[keep]
 
 
-
 def _listed(
     names: tuple[tuple[str, str], ...], name: I32
 ) -> tuple[tuple[tuple[str, str], ...], I32]:
