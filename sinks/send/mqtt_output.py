@@ -50,7 +50,7 @@ class MqttSender(PacketSender):
         self._up: bool | None = None
         self._why = ""
         self._refused = 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"send {self.name}", daemon=True)
 
@@ -140,8 +140,8 @@ class MqttSender(PacketSender):
             session.publish(self._fresh.pop(next(iter(self._fresh))))
         for message, why in session.refused:
             self._refused += message.finding
-            if why not in self._told:
-                self._told.add(why)
+            if why not in self._reported:
+                self._reported.add(why)
                 topic = inert(message.topic)
                 sys.stderr.write(f"lumen: {self.name}: {topic} is not taken: {why}\n")
         session.refused.clear()
