@@ -155,8 +155,8 @@ class SourceReadings:
             own = Clock(own.max_delay_s, resets=own.resets, reset_at=own.reset_at)
         line = two_way.line(_line(own), result.stepped)
         known = reading.ts + line.offset + line.slope * (reading.ts - line.at)
-        told = report(source, rows[-1].watermark, known, line)
-        return told, own if result.restart else None
+        given = report(source, rows[-1].watermark, known, line)
+        return given, own if result.restart else None
 
     def _again(
         self,

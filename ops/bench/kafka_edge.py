@@ -192,11 +192,11 @@ def measured(folder: Path, away_s: float, rate: float, rigs: int) -> str:
         time.sleep(10.0)
         ended.set()
         sender.join()
-        said = [edge.stop() for edge in edges]
+        printed = [edge.stop() for edge in edges]
         caught_up_s = time.monotonic() - began
         lines, again = lines_by_rig(messages(relay.port))
     rows = []
-    for edge, text in zip(edges, said, strict=True):
+    for edge, text in zip(edges, printed, strict=True):
         taped, arrived = edge.taped(), lines.get(edge.rig, [])
         on_tape, in_topic = numbers(taped), numbers(arrived)
         lost = (on_tape - in_topic).total()

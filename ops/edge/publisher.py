@@ -68,7 +68,7 @@ class Publisher:
     target : TapTopic
     tape : Path
         The tape that is written now; no event is on it yet.
-    say : callable
+    show : callable
         Gets each line for the user.
     access : Access
         Rights of the place files.
@@ -85,9 +85,13 @@ class Publisher:
     """
 
     def __init__(
-        self, target: TapTopic, tape: Path, say: Callable[[str], object], access: Access = PRIVATE
+        self,
+        target: TapTopic,
+        tape: Path,
+        show: Callable[[str], object],
+        access: Access = PRIVATE,
     ) -> None:
-        self._target, self._tape, self._say, self._access = target, tape, say, access
+        self._target, self._tape, self._show, self._access = target, tape, show, access
         self.lines = self.messages = self.lost = 0
         self._places = dict(self._unsent())
         self._places[tape] = begun(tape, target.topic, access)
@@ -141,7 +145,7 @@ class Publisher:
                 yield folder, place
             elif place is None and place_path(folder, self._target.topic).exists():
                 path = place_path(folder, self._target.topic)
-                self._say(f"kafka: {path}: cannot be read: this tape is not sent")
+                self._show(f"kafka: {path}: cannot be read: this tape is not sent")
 
     def _new_producer(self) -> TopicProducer:
         target = self._target
@@ -153,10 +157,10 @@ class Publisher:
         try:
             for folder, place in self._places.items():
                 if folder != self._tape:
-                    self._say(f"kafka: the rest of {folder} is sent first")
+                    self._show(f"kafka: the rest of {folder} is sent first")
                 self._send_tape(folder, place)
         except _EndedError:
-            self._say(f"kafka: {self._target.topic}: the rest is left for the next process")
+            self._show(f"kafka: {self._target.topic}: the rest is left for the next process")
         finally:
             if self._producer is not None:
                 self._producer.close()
@@ -177,7 +181,7 @@ class Publisher:
                 if not self._skip(folder, place):
                     return
             except (OSError, ValueError) as error:
-                self._say(f"kafka: {inert(str(error))}: the rest of this tape is not sent")
+                self._show(f"kafka: {inert(str(error))}: the rest of this tape is not sent")
                 return
             else:
                 return
@@ -233,7 +237,7 @@ class Publisher:
             self._count = self._producer.partitions(_ANSWER_S)
         if place.partitions not in (None, self._count):
             before, name = place.partitions, self._target.topic
-            self._say(f"kafka: {name} has {self._count} partitions, not {before}: rigs move")
+            self._show(f"kafka: {name} has {self._count} partitions, not {before}: rigs move")
         place.partitions = self._count
         return self._producer, self._count
 
@@ -261,7 +265,7 @@ class Publisher:
                 self.messages += 1
                 return
             if not self.lost:
-                self._say(f"kafka: {self._target.topic}: a block of {block.rig} is lost: {why}")
+                self._show(f"kafka: {self._target.topic}: a block of {block.rig} is lost: {why}")
             sent.lost += block.lines
             self.lost += block.lines
 
@@ -282,7 +286,7 @@ class Publisher:
             self._answered_at = now
             if moved and self._why:
                 self._why = ""
-                self._say(f"kafka: {self._target.topic}: messages are taken again")
+                self._show(f"kafka: {self._target.topic}: messages are taken again")
         elif now - self._answered_at >= _SILENT_S:
             self._away(producer.why or "no acknowledgement")
             self._check_patience()
@@ -302,7 +306,7 @@ class Publisher:
         if not self._why:
             self._why = why
             name = self._target.topic
-            self._say(f"kafka: {name}: not sent now, the tape goes on: {inert(why)}")
+            self._show(f"kafka: {name}: not sent now, the tape goes on: {inert(why)}")
 
     def _wait(self, pause_s: float) -> None:
         self._check_patience()
@@ -318,11 +322,11 @@ class Publisher:
         """Go on behind deleted segments, and count their lines; return whether others are left."""
         segment, before = next_segment(folder, place.place)
         if segment is None:
-            self._say(f"kafka: {folder}: the rest of this tape was deleted before it was sent")
+            self._show(f"kafka: {folder}: the rest of this tape was deleted before it was sent")
             return False
         lost = None if before is None else before - place.lines
         many = "an unknown number of" if lost is None else str(lost)
-        self._say(f"kafka: {folder}: {many} lines were deleted by tap.keep before they were sent")
+        self._show(f"kafka: {folder}: {many} lines were deleted by tap.keep before they were sent")
         place.place = segment.begin
         place.lines += lost or 0
         place.lost += lost or 0

@@ -183,7 +183,7 @@ class TopicFollower:
             self._wait(producer)
         if self._why:
             self._why = ""
-            self.say("messages are taken again")
+            self.report("messages are taken again")
 
     def _delivered(self, root: Path, chunk: Chunk) -> Callable[[str], None]:
         report = self._reports[root]
@@ -191,7 +191,7 @@ class TopicFollower:
         def note(why: str) -> None:
             if why:
                 if not report.lost:
-                    self.say(f"a line of {chunk.rig}/{chunk.stem} is lost: {why}")
+                    self.report(f"a line of {chunk.rig}/{chunk.stem} is lost: {why}")
                 report.lost += 1
             else:
                 report.messages += 1
@@ -257,14 +257,14 @@ class TopicFollower:
 
     def _away(self, why: str) -> None:
         if not self._why:
-            self.say(f"not sent now: {inert(why)}")
+            self.report(f"not sent now: {inert(why)}")
         self._why = why
         for folder, report in self._reports.items():
             if report.why != why:
                 report.why = why
                 self._save(folder)
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """Print a line for the user."""
         print(f"lumen: {self._settings.name}: {text}", file=sys.stderr, flush=True)
 
@@ -296,7 +296,7 @@ def follow(settings: TopicSettings, wait: Callable[[float], bool]) -> None:
                     return
                 wait(0.0 if left else POLL_S)
             elif ends and time.monotonic() - away_since > PATIENCE_S:
-                follower.say("the rest is left for the next run")
+                follower.report("the rest is left for the next run")
                 return
             else:
                 time.sleep(_LOOK_S) if ends else wait(pause_s)

@@ -38,7 +38,7 @@ def test_each_message_has_its_end_in_the_account_and_the_result_is_published(
     broker = Broker(tmp_path)
     broker.start()
     begun.append(broker.stop)
-    sender, heard = publisher(begun, broker), Listener(begun, broker, "lumen/#")
+    sender, seen = publisher(begun, broker), Listener(begun, broker, "lumen/#")
     yesterday = json.dumps({"value": 99, "ts": time.time() - 86_400})
     for topic in ("stage/a", "stage/old"):
         sender.publish(topic, yesterday, qos=1, retain=True).wait_for_publish(HUNG_S)
@@ -60,7 +60,7 @@ def test_each_message_has_its_end_in_the_account_and_the_result_is_published(
 
     until(subscribed, process=run, every_s=0.1)
     good = twice = 0
-    while not heard.payloads("lumen/stage%2B1/state"):
+    while not seen.payloads("lumen/stage%2B1/state"):
         good += 1
         event = json.dumps({"value": good % 50, "ts": time.time(), "seq": good})
         for topic in ("stage/a", "stage/b"):
@@ -76,14 +76,14 @@ def test_each_message_has_its_end_in_the_account_and_the_result_is_published(
     until(lambda: _rejected(out) == REASONS, process=run)
     run.terminate()
     assert run.wait(HUNG_S) == 0
-    until(lambda: heard.payloads("lumen/status") == [b"online", b"offline"])
+    until(lambda: seen.payloads("lumen/status") == [b"online", b"offline"])
     probes = len(json_lines(out / "markers.jsonl"))
     account = json.loads((out / "run.json").read_text())
     assert account["balanced"]
     (found,) = (x for name, x in account["account"]["by_source"].items() if name == "m")
     assert found["received"] == wanted + probes + 2
     assert (found["duplicate"], found["rejected"], found["ignored"]) == (twice, len(BAD), 2)
-    state = json.loads(heard.payloads("lumen/stage%2B1/state")[-1])
+    state = json.loads(seen.payloads("lumen/stage%2B1/state")[-1])
     assert state["rig"] == "stage+1"
     assert state["ts"] in {line["ts"] for line in json_lines(out / "fused.jsonl")}
 

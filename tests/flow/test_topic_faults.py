@@ -50,13 +50,13 @@ class Run:
                 command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file
             )
 
-    def said(self) -> str:
+    def errors(self) -> str:
         """Return standard error so far."""
         return self._said.read_text()
 
     def until_said(self, text: str, times: int = 1) -> None:
         """Wait until standard error has a text so many times."""
-        until(lambda: self.said().count(text) >= times, self.said, self.process)
+        until(lambda: self.errors().count(text) >= times, self.errors, self.process)
 
     def ended(self) -> int:
         """Wait for the end; return the exit code."""
@@ -99,7 +99,7 @@ def test_a_run_waits_for_a_broker_that_is_not_there_yet(tmp_path: Path) -> None:
             run.until_said("is down", 2)  # no answer, then no topic
             broker.make_topic(TOPIC, COUNT)
             run.until_said(f"topic {TOPIC} is there")
-            assert run.ended() == 0, run.said()
+            assert run.ended() == 0, run.errors()
         finally:
             broker.stop()
 
@@ -109,9 +109,9 @@ def test_a_stop_ends_a_run_that_waits_for_its_topic(tmp_path: Path) -> None:
     with running(write_config(tmp_path / "t.yaml", [stream])) as run:
         run.until_said("is down")
         run.process.terminate()
-        assert run.ended() == 0, run.said()
-        assert "the topic was not there yet, nothing was read" in run.said()
-        assert "bug" not in run.said()
+        assert run.ended() == 0, run.errors()
+        assert "the topic was not there yet, nothing was read" in run.errors()
+        assert "bug" not in run.errors()
 
 
 @needs_broker
@@ -133,11 +133,11 @@ def test_a_broker_lost_in_mid_fetch_costs_no_event(tmp_path: Path) -> None:
             run.until_said("is there again")
             produce(f"127.0.0.1:{relay.port}", messages[half:])
             wanted = [sum(b.partition == n for b in messages) for n in range(COUNT)]
-            until(lambda: _committed(broker.address) == wanted, run.said, run.process, 0.2)
+            until(lambda: _committed(broker.address) == wanted, run.errors, run.process, 0.2)
             run.process.send_signal(signal.SIGINT)
-            assert run.ended() == 0, run.said()
+            assert run.ended() == 0, run.errors()
     assert run.run_json()["balanced"]
-    assert run.said().count("is down") == 1
+    assert run.errors().count("is down") == 1
     assert results(run.out) == _expected(tmp_path, messages, collect=blocks_s)
 
 
@@ -186,20 +186,20 @@ def test_a_deleted_offset_stops_a_start_and_earliest_counts_the_gap(tmp_path: Pa
         with running(config, *store) as run:
             until(lambda: (run.out / "stage/fused.jsonl").exists(), process=run.process)
             run.process.terminate()
-            assert run.ended() == 0, run.said()
+            assert run.ended() == 0, run.errors()
         produce(brokers, [large] * 30)
         with running(config, *store) as run:
-            assert run.ended() == 2, run.said()
-            line = run.said()
+            assert run.ended() == 2, run.errors()
+            line = run.errors()
             for part in (f"topic {TOPIC}, partition {large.partition}: offset", "the earliest is",
                          "--from earliest goes on"):  # fmt: skip
                 assert part in line
             assert "bug" not in line
         with running(config, *store, "--from", "earliest") as run:
             produce(brokers, blocks(("stage",), seconds=10, begin=BEGIN + 20))
-            until(lambda: json_lines(run.out / "stage/dead.jsonl"), run.said, process=run.process)
+            until(lambda: json_lines(run.out / "stage/dead.jsonl"), run.errors, process=run.process)
             run.process.terminate()
-            assert run.ended() == 0, run.said()
+            assert run.ended() == 0, run.errors()
         (gap,) = json_lines(run.out / "stage/dead.jsonl")
         assert gap["reason"] == "offset_gone"
         account = run.run_json()
@@ -214,12 +214,12 @@ def test_a_topic_made_anew_with_fewer_partitions_is_refused(tmp_path: Path) -> N
         broker.make_topic(TOPIC, COUNT)
         produce(broker.address, messages)
         with running(write_config(config, [topic_stream(broker.address)]), *store) as run:
-            assert run.ended() == 0, run.said()
+            assert run.ended() == 0, run.errors()
     with kafka_broker.serving() as broker:
         broker.make_topic(TOPIC, 2)
         with running(write_config(config, [topic_stream(broker.address)]), *store) as run:
-            assert run.ended() == 2, run.said()
-            assert f"topic {TOPIC} has 2 partitions, and had 4 in this run" in run.said()
+            assert run.ended() == 2, run.errors()
+            assert f"topic {TOPIC} has 2 partitions, and had 4 in this run" in run.errors()
 
 
 @needs_broker
@@ -228,8 +228,8 @@ def test_a_partition_that_the_topic_lacks_is_refused(tmp_path: Path) -> None:
         broker.make_topic(TOPIC, COUNT)
         stream = topic_stream(broker.address, partitions="2-7")
         with running(write_config(tmp_path / "t.yaml", [stream])) as run:
-            assert run.ended() == 2, run.said()
-            assert f"topic {TOPIC} has 4 partitions, and no partition 7" in run.said()
+            assert run.ended() == 2, run.errors()
+            assert f"topic {TOPIC} has 4 partitions, and no partition 7" in run.errors()
 
 
 @needs_broker
@@ -245,7 +245,7 @@ def test_bad_messages_are_dead_letters_and_the_rest_gives_the_same_bytes(tmp_pat
         produce(broker.address, messages[half:])
         config = write_config(tmp_path / "t.yaml", [topic_stream(broker.address)])
         with running(config) as run:
-            assert run.ended() == 0, run.said()
+            assert run.ended() == 0, run.errors()
         account = run.run_json()
     found = results(run.out)
     home = next(row["rig"] for path in run.out.glob("*/dead.jsonl") for row in json_lines(path))
@@ -291,5 +291,5 @@ def test_refused_access_is_one_line_that_names_the_file_and_no_secret(tmp_path: 
         with running(write_config(tmp_path / "t.yaml", [stream])) as run:
             run.until_said(f"access refused ({secrets})")
             run.process.terminate()
-            assert run.ended() == 0, run.said()
-            assert "not-this-one" not in run.said()
+            assert run.ended() == 0, run.errors()
+            assert "not-this-one" not in run.errors()

@@ -153,8 +153,9 @@ class Recorded:
         """
         one_way, two_way = self.followed(readings=False), self.followed(readings=True)
         self.assert_all_are_used(two_way)
-        if one_way.resets or two_way.resets:
+        if one_way.resets:
             raise UnsteadyError
+        assert not two_way.resets, "readings make a reset that the arrivals do not show"
         assert one_way.offset_s - truth_s > out_s - GRAIN_S
         error = two_way.offset_s - truth_s
         # A loaded machine makes single exchanges longer, and states so.

@@ -121,12 +121,12 @@ def test_an_edge_that_is_killed_loses_and_doubles_nothing(tmp_path: Path) -> Non
             relay.mend()
         edge = Edge(path)
         until(edge.recording, process=edge.process)
-        said = edge.stop()
+        reports = edge.stop()
         lines = [line for tape in taped(tmp_path) for line in named(tape)]
         until(lambda: topic.read() and len(topic.lines()) >= len(lines))
         assert topic.lines() == lines
         topic.close()
-    assert "0 wait" in said
+    assert "0 wait" in reports
     tapes = tapes_in(tmp_path / "tap")
     assert len(tapes) == 6
     assert all(place_of(tape, TOPIC).complete for tape in tapes)

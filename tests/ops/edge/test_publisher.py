@@ -40,10 +40,10 @@ class Edge:
     def __init__(
         self, folder: Path, port: int, security: KafkaSecurity | None = None, **tap
     ) -> None:
-        self.said: list[str] = []
+        self.reports: list[str] = []
         self.tape = TapeWriter(TapConfig(dir=str(folder), **tap), "home", "f")
         target = TapTopic(brokers=[f"127.0.0.1:{port}"], topic=TOPIC, security=security)
-        self.publisher = Publisher(target, self.tape.folder, self.said.append)
+        self.publisher = Publisher(target, self.tape.folder, self.reports.append)
 
     def end(self) -> None:
         self.tape.close(True)
@@ -91,7 +91,7 @@ def test_every_line_of_a_tape_arrives_in_the_partition_of_its_rig(tmp_path: Path
         assert edge.place().complete
         assert edge.place().lines == edge.publisher.lines == len(lines)
         assert edge.publisher.summary().endswith("0 wait")
-        assert edge.said == []
+        assert edge.reports == []
 
 
 def test_a_broker_that_comes_late_gets_the_tape_from_its_beginning(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_broker_that_comes_late_gets_the_tape_from_its_beginning(tmp_path: Pat
     edge.publisher.start()
     for k in range(300):
         edge.tape.write(event(k))
-    until(lambda: any("not sent now" in line for line in edge.said))
+    until(lambda: any("not sent now" in line for line in edge.reports))
     broker = KafkaBroker(port)
     try:
         broker.make_topic(TOPIC, COUNT)
@@ -126,11 +126,11 @@ def test_what_a_broker_missed_is_sent_when_it_is_back(tmp_path: Path) -> None:
             relay.cut()
             for k in range(200, 3000):
                 edge.tape.write(event(k))
-            until(lambda: any("not sent now" in line for line in edge.said))
+            until(lambda: any("not sent now" in line for line in edge.reports))
             before = edge.place().lines
             assert before < 3000
             relay.mend()
-            until(lambda: any("taken again" in line for line in edge.said))
+            until(lambda: any("taken again" in line for line in edge.reports))
             edge.end()
             until(lambda: topic.read() and len(topic.lines()) == 3000)
             assert numbers(topic.lines()) == list(range(3000))
@@ -141,7 +141,7 @@ def test_lines_that_keep_deletes_before_they_are_sent_are_counted(tmp_path: Path
     port = free_port()
     edge = Edge(tmp_path, port, rotate_mb=0.01, keep=2)
     edge.publisher.start()
-    until(lambda: any("not sent now" in line for line in edge.said))
+    until(lambda: any("not sent now" in line for line in edge.reports))
     for k in range(1000):
         edge.tape.write(event(k))
     broker = KafkaBroker(port)
@@ -155,7 +155,7 @@ def test_lines_that_keep_deletes_before_they_are_sent_are_counted(tmp_path: Path
     finally:
         broker.stop()
     assert 0 < edge.publisher.lost < 1000
-    assert any(f"{edge.publisher.lost} lines were deleted" in line for line in edge.said)
+    assert any(f"{edge.publisher.lost} lines were deleted" in line for line in edge.reports)
     assert edge.place().lost == edge.publisher.lost
     assert edge.place().complete
 
@@ -195,7 +195,7 @@ def test_a_line_over_the_limit_of_brokers_is_lost_alone_and_counted(tmp_path: Pa
         assert numbers(topic.lines()) == [0, 2]
     assert edge.publisher.lost == edge.place().lost == 1
     assert edge.place().complete
-    assert [line for line in edge.said if "is lost" in line] != []
+    assert [line for line in edge.reports if "is lost" in line] != []
     assert ", 1 lost, 0 wait" in edge.publisher.summary()
 
 
@@ -207,10 +207,10 @@ def test_a_topic_that_is_not_there_is_named_and_never_made(
         edge = Edge(tmp_path, broker.port)
         edge.publisher.start()
         edge.tape.write(event(0))
-        until(lambda: edge.said)
+        until(lambda: edge.reports)
         edge.end()
-        assert "the topic lumen.events is not there" in edge.said[0]
-        assert edge.said[-1] == "kafka: lumen.events: the rest is left for the next process"
+        assert "the topic lumen.events is not there" in edge.reports[0]
+        assert edge.reports[-1] == "kafka: lumen.events: the rest is left for the next process"
         assert edge.publisher.summary() == "lumen.events: 0 lines in 0 messages sent, 1 wait"
         broker.make_topic(TOPIC, COUNT)  # it would be there already
         later = Edge(tmp_path, broker.port)
@@ -235,12 +235,12 @@ def test_a_wrong_password_is_named_without_the_password(
         edge = Edge(tmp_path / "tap", broker.port, KafkaSecurity(file=str(file)))
         edge.publisher.start()
         edge.tape.write(event(0))
-        until(lambda: edge.said)
+        until(lambda: edge.reports)
         edge.end()
     finally:
         broker.stop()
-    assert "authentication" in edge.said[0]
-    assert "hush-hush" not in "".join(edge.said)
+    assert "authentication" in edge.reports[0]
+    assert "hush-hush" not in "".join(edge.reports)
     assert edge.publisher.waiting() == 1
 
 
@@ -257,7 +257,7 @@ def test_a_topic_that_is_made_anew_gets_the_lines_from_then_on(tmp_path: Path) -
         broker.stop()  # which loses its topics
         for k in range(200, 400):
             edge.tape.write(event(k))
-        until(lambda: any("not sent now" in line for line in edge.said))
+        until(lambda: any("not sent now" in line for line in edge.reports))
         sent = edge.publisher.lines
         broker = KafkaBroker(port)
         broker.make_topic(TOPIC, COUNT)

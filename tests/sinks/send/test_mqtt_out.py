@@ -114,18 +114,18 @@ def test_a_state_is_retained_with_its_time_and_a_finding_is_not(
 
 @real
 def test_an_end_sends_what_waits_and_then_that_it_is_offline(broker: Broker, begun: Ends) -> None:
-    heard = Listener(begun, broker)
+    seen = Listener(begun, broker)
     sender = sending(begun, broker, rate_hz=0.001)
-    until(lambda: heard.payloads("lumen/status"))
+    until(lambda: seen.payloads("lumen/status"))
     sender.take(packet(fused(1.0)))
-    until(lambda: heard.payloads("lumen/stage/state"))
+    until(lambda: seen.payloads("lumen/stage/state"))
     sender.take(packet(fused(9.0), *map(finding, range(10))))
     sender.stop()
     sender.stop()
-    until(lambda: heard.payloads("lumen/status") == [b"online", b"offline"])
-    assert heard.messages[-1].topic == "lumen/status"
-    assert json.loads(heard.payloads("lumen/stage/state")[-1])["signals"]["pulse"]["value"] == 9.0
-    since = [json.loads(x)["since"] for x in heard.payloads("lumen/stage/evidence")]
+    until(lambda: seen.payloads("lumen/status") == [b"online", b"offline"])
+    assert seen.messages[-1].topic == "lumen/status"
+    assert json.loads(seen.payloads("lumen/stage/state")[-1])["signals"]["pulse"]["value"] == 9.0
+    since = [json.loads(x)["since"] for x in seen.payloads("lumen/stage/evidence")]
     assert since == list(map(float, range(10)))
     assert sender.missed == 0
 
@@ -143,13 +143,13 @@ time.sleep(600)
 
 @real
 def test_a_killed_run_is_offline_by_its_last_will(broker: Broker, begun: Ends) -> None:
-    heard = Listener(begun, broker)
+    seen = Listener(begun, broker)
     run = subprocess.Popen([sys.executable, "-c", KILLED, broker.url])
     begun.append(run.wait)
     begun.append(run.kill)
-    until(lambda: heard.payloads("lumen/stage/state"), process=run)
+    until(lambda: seen.payloads("lumen/stage/state"), process=run)
     run.kill()
-    until(lambda: heard.payloads("lumen/status") == [b"online", b"offline"])
+    until(lambda: seen.payloads("lumen/status") == [b"online", b"offline"])
 
 
 @real
@@ -167,15 +167,15 @@ def test_a_broker_that_comes_late_gets_the_newest_states_and_the_last_findings(
     # The listener is there before: a fresh broker keeps states alone.
     broker.start()
     begun.append(broker.stop)
-    heard = Listener(begun, broker)
-    until(lambda: heard.payloads("lumen/stage/state"))
+    seen = Listener(begun, broker)
+    until(lambda: seen.payloads("lumen/stage/state"))
     until(lambda: sender._outbox.waiting() == 0)
     sender.take(packet(None, finding(-1)))
-    until(lambda: json.loads((heard.payloads("lumen/stage/evidence") or [b'{"since": 0}'])[-1])
+    until(lambda: json.loads((seen.payloads("lumen/stage/evidence") or [b'{"since": 0}'])[-1])
           ["since"] == -1.0)  # fmt: skip
-    since = [json.loads(x)["since"] for x in heard.payloads("lumen/stage/evidence")][:-1]
+    since = [json.loads(x)["since"] for x in seen.payloads("lumen/stage/evidence")][:-1]
     assert since == [float(n) for n in range(MAX_FINDINGS + more - len(since), MAX_FINDINGS + more)]
-    (state,) = set(heard.payloads("lumen/stage/state"))
+    (state,) = set(seen.payloads("lumen/stage/state"))
     assert json.loads(state)["signals"]["pulse"]["value"] == MAX_FINDINGS + more - 1
 
 
@@ -184,8 +184,8 @@ def test_a_broker_that_has_lost_its_states_gets_them_again(broker: Broker, begun
     sender = sending(begun, broker)
     for rig in ("one", "two"):
         sender.take(packet(fused(1.0), rig=rig))
-    heard = Listener(begun, broker)
-    until(lambda: {f"lumen/{rig}/state" for rig in ("one", "two")} <= _topics(heard))
+    seen = Listener(begun, broker)
+    until(lambda: {f"lumen/{rig}/state" for rig in ("one", "two")} <= _topics(seen))
     broker.stop()
     broker.start()
     again = Listener(begun, broker)
@@ -193,8 +193,8 @@ def test_a_broker_that_has_lost_its_states_gets_them_again(broker: Broker, begun
     assert again.payloads("lumen/status")[-1] == b"online"
 
 
-def _topics(heard: Listener) -> set[str]:
-    return {message.topic for message in heard.messages}
+def _topics(seen: Listener) -> set[str]:
+    return {message.topic for message in seen.messages}
 
 
 @real
@@ -202,9 +202,9 @@ def _topics(heard: Listener) -> set[str]:
 def test_a_stuck_broker_holds_nothing_up_and_gets_the_newest_afterwards(
     broker: Broker, begun: Ends, qos: int
 ) -> None:
-    heard = Listener(begun, broker)
+    seen = Listener(begun, broker)
     sender = sending(begun, broker, qos=qos)
-    until(lambda: heard.payloads("lumen/status"))
+    until(lambda: seen.payloads("lumen/status"))
     broker.freeze(True)
     ticks = fused(1.0, signals=200)
     for n in range(2_000):  # 400 rigs of 40 kB: more than the connection holds
@@ -213,37 +213,37 @@ def test_a_stuck_broker_holds_nothing_up_and_gets_the_newest_afterwards(
     until(lambda: sender._fresh)  # there is no room
     assert sender._outbox.waiting() + sender.missed > 0
     broker.freeze(False)
-    until(lambda: heard.payloads("lumen/last/state"))
+    until(lambda: seen.payloads("lumen/last/state"))
     if qos:
-        until(lambda: len(heard.payloads("lumen/stage/evidence")) == 2_000)
+        until(lambda: len(seen.payloads("lumen/stage/evidence")) == 2_000)
     assert sender.missed == 0
 
 
 @real
 def test_states_are_sent_no_faster_than_configured(broker: Broker, begun: Ends) -> None:
-    heard = Listener(begun, broker)
+    seen = Listener(begun, broker)
     sender = sending(begun, broker, rate_hz=5.0)
-    until(lambda: heard.payloads("lumen/status"))
+    until(lambda: seen.payloads("lumen/status"))
     began, n = time.monotonic(), 0
-    while len(heard.payloads("lumen/stage/state")) < 4:
+    while len(seen.payloads("lumen/stage/state")) < 4:
         n += 1
         sender.take(packet(fused(float(n))))
         time.sleep(0.002)
         assert n < HUNG_S / 0.002
-    assert len(heard.payloads("lumen/stage/state")) <= (time.monotonic() - began) * 5 + 2
+    assert len(seen.payloads("lumen/stage/state")) <= (time.monotonic() - began) * 5 + 2
 
 
 @real
 def test_expressions_are_numbers_on_topics_of_their_own(broker: Broker, begun: Ends) -> None:
-    heard = Listener(begun, broker)
+    seen = Listener(begun, broker)
     sender = sending(begun, broker, map={"level/twice": "2 * pulse", "mean": "mean(pulse, 1s)"})
-    until(lambda: heard.payloads("lumen/status"))
+    until(lambda: seen.payloads("lumen/status"))
     sender.take(packet(fused(1.0, 2.0, 6.0)))
     sender.take(packet(fused(float("nan"), first=3), rig="unknown"))
-    until(lambda: heard.payloads("lumen/unknown/state"))
-    assert heard.payloads("lumen/stage/level/twice") == [b"12.0"]
-    assert heard.payloads("lumen/stage/mean") == [b"3.0"]
-    assert not heard.payloads("lumen/unknown/level/twice")
+    until(lambda: seen.payloads("lumen/unknown/state"))
+    assert seen.payloads("lumen/stage/level/twice") == [b"12.0"]
+    assert seen.payloads("lumen/stage/mean") == [b"3.0"]
+    assert not seen.payloads("lumen/unknown/level/twice")
     late = Listener(begun, broker)
     until(lambda: "lumen/unknown/state" in _topics(late))
     assert "lumen/stage/mean" not in _topics(late)
@@ -254,12 +254,12 @@ RIGS = ("a/b", "a", "+", "#", "%2F", "%", "\0", "", "\x1b[2J", "\ufffe", "무대
 
 @real
 def test_each_rig_has_topics_of_its_own_whatever_its_name(broker: Broker, begun: Ends) -> None:
-    heard = Listener(begun, broker)
+    seen = Listener(begun, broker)
     sender = sending(begun, broker)
     for n, rig in enumerate(RIGS):
         sender.take(packet(fused(float(n)), rig=rig))
-    until(lambda: len({t for t in _topics(heard) if t.endswith("/state")}) == len(RIGS))
-    found = {x.topic: json.loads(x.payload) for x in heard.messages if x.topic.endswith("/state")}
+    until(lambda: len({t for t in _topics(seen) if t.endswith("/state")}) == len(RIGS))
+    found = {x.topic: json.loads(x.payload) for x in seen.messages if x.topic.endswith("/state")}
     assert {x["rig"] for x in found.values()} == set(RIGS)
     assert found["lumen/무대/state"]["rig"] == "무대"
     assert found["lumen/a%2Fb/state"]["rig"] == "a/b"
@@ -306,10 +306,10 @@ def test_a_topic_that_the_broker_does_not_allow_is_counted_and_the_rest_is_sent(
     broker = Broker(tmp_path, "allow_anonymous true", f"acl_file {rights}")
     broker.start()
     begun.append(broker.stop)
-    heard = Listener(begun, broker)
+    seen = Listener(begun, broker)
     sender = sending(begun, broker)
     sender.take(packet(fused(1.0), finding(1), finding(2)))
-    until(lambda: heard.payloads("lumen/stage/state"))
+    until(lambda: seen.payloads("lumen/stage/state"))
     until(lambda: sender.missed == 2)
     text = capfd.readouterr().err
     assert text.count("lumen/stage/evidence is not taken: Not authorized") == 1
@@ -322,14 +322,14 @@ def test_a_message_beyond_the_brokers_bound_is_left_out_and_the_rest_is_sent(
     broker = Broker(tmp_path, "allow_anonymous true", "max_packet_size 2000")
     broker.start()
     begun.append(broker.stop)
-    heard = Listener(begun, broker)
+    seen = Listener(begun, broker)
     sender = sending(begun, broker)
     sender.take(packet(fused(1.0, signals=100), rig="large"))
     sender.take(packet(fused(1.0), rig="small"))
-    until(lambda: heard.payloads("lumen/small/state"))
+    until(lambda: seen.payloads("lumen/small/state"))
     shown: list[str] = []
     until(lambda: shown.append(capfd.readouterr().err) or "more than 2000" in "".join(shown))
-    assert heard.payloads("lumen/status") == [b"online"]
+    assert seen.payloads("lumen/status") == [b"online"]
 
 
 @real
