@@ -14,7 +14,7 @@ from sinks.exporter.server import HttpPortError, bound
 from sources.osc.udp import listener
 
 _SUBJECT = "announce"
-_TODO = "a run goes on without, and tries again"
+_REMEDY = "a run goes on without, and tries again"
 
 
 def discovery(config: Config | None) -> Iterator[Diagnosis]:
@@ -43,10 +43,10 @@ def discovery(config: Config | None) -> Iterator[Diagnosis]:
             for address in addresses_of(record.host):
                 places.setdefault(address, []).append(name)
         except OSError as error:
-            yield Diagnosis("warn", _SUBJECT, f"{name}: {record.host}: {error.strerror}", _TODO)
+            yield Diagnosis("warn", _SUBJECT, f"{name}: {record.host}: {error.strerror}", _REMEDY)
     for address, names in places.items():
         where = f"{', '.join(names)} at {address}"
         if why := refused(address):
-            yield Diagnosis("warn", _SUBJECT, f"{where}: {why}", _TODO)
+            yield Diagnosis("warn", _SUBJECT, f"{where}: {why}", _REMEDY)
         else:
             yield Diagnosis("ok", _SUBJECT, f"{where}: multicast works")
